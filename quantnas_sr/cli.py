@@ -1,0 +1,116 @@
+"""The commands ``quantnas`` and ``basicsr``."""
+
+import argparse
+import os
+import sys
+from importlib import metadata
+from typing import Callable, List, Optional, Sequence
+
+from quantnas_sr.errors import QuantNASError, unknown
+
+
+def one_line(error: QuantNASError) -> str:
+    """The message of an error, without the traceback that a data loader's worker process puts around it."""
+    name = f"{type(error).__name__}: "
+    return str(error).rpartition(name)[2].strip().splitlines()[0]
+
+
+def reported(command: str, function: Callable[[], None]) -> int:
+    """Run a command; bad input becomes one line on standard error. Returns the exit code."""
+    try:
+        function()
+    except QuantNASError as error:
+        print(f"{command}: {one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _plugins() -> List[metadata.EntryPoint]:
+    found = metadata.entry_points()
+    group = "basicsr.plugins"
+    return list(found.select(group=group) if hasattr(found, "select") else found.get(group, ()))
+
+
+def basicsr_main(argv: Optional[Sequence[str]] = None) -> int:
+    """``basicsr train|test -opt FILE ...``: BasicSR's own pipelines, with every installed plug-in.
+
+    A plug-in is a package with an entry point in the group ``basicsr.plugins``. Runs live below the working directory.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    usage = "usage: basicsr train|test -opt OPTIONS.yml [--launcher ...] [--auto_resume] [--force_yml ...]"
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if argv else 2
+    if argv[0] not in ("train", "test"):
+        print(f"basicsr: {unknown('command', argv[0], ('train', 'test'))}", file=sys.stderr)
+        return 2
+    return reported(f"basicsr {argv[0]}", lambda: _run_pipeline(*argv))
+
+
+def _run_pipeline(stage: str, *arguments: str) -> None:
+    import quantnas_sr  # noqa: F401
+
+    for plugin in _plugins():
+        plugin.load()
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+
+    sys.argv = [f"basicsr {stage}", *arguments]
+    pipeline = train_pipeline if stage == "train" else test_pipeline
+    pipeline(os.getcwd())
+
+
+def _cost(args: argparse.Namespace) -> None:
+    from quantnas_sr.cost.report import print_cost
+
+    print_cost(args.genotype, (args.size, args.size), args.json)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from quantnas_sr.data import prepare
+
+    prepare.run(args)
+
+
+def _draw(args: argparse.Namespace) -> None:
+    from quantnas_sr.report import draw_genotype
+
+    draw_genotype(args.genotype, args.output)
+    print(f"wrote {args.output}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of ``quantnas``."""
+    parser = argparse.ArgumentParser(prog="quantnas", description="Quantized super-resolution networks with BasicSR.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    prepare = commands.add_parser("prepare", help="images -> sub-images -> LMDB that BasicSR reads")
+    from quantnas_sr.data.prepare import add_arguments
+
+    add_arguments(prepare)
+    prepare.set_defaults(function=_prepare)
+
+    cost = commands.add_parser("cost", help="parameters, GMACs and GBitOps of a genotype")
+    cost.add_argument("genotype", help="genotype.yml, or the .pth of a trained network")
+    cost.add_argument("--size", type=int, default=32, help="height and width of the input (32)")
+    cost.add_argument("--json", action="store_true", help="print JSON, layer by layer")
+    cost.set_defaults(function=_cost)
+
+    draw = commands.add_parser("draw", help="a picture of a genotype")
+    draw.add_argument("genotype", help="genotype.yml, or the .pth of a trained network")
+    draw.add_argument("output", help="FILE.svg or FILE.png")
+    draw.set_defaults(function=_draw)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """``quantnas prepare|cost|draw``."""
+    args = build_parser().parse_args(argv)
+    return reported("quantnas", lambda: args.function(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

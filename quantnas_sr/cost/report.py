@@ -1,0 +1,38 @@
+"""The cost of a genotype in words and numbers."""
+
+import json
+from pathlib import Path
+from typing import Tuple
+
+from quantnas_sr.cost.count import NetworkCost, count
+from quantnas_sr.search_space import DerivedNetwork, Genotype, load_derived
+
+
+def network_of(path: str) -> DerivedNetwork:
+    """The network of a genotype file, or of a trained network's checkpoint."""
+    return load_derived(path) if Path(path).suffix == ".pth" else DerivedNetwork(Genotype.load(path))
+
+
+def as_dict(cost: NetworkCost) -> dict:
+    """All figures as plain data: totals, and a row for each layer."""
+    return {
+        "size": list(cost.size),
+        "params": cost.params,
+        "macs": cost.macs,
+        "bitops": cost.bitops,
+        "packed_bytes": cost.packed_bytes,
+        "layers": [{**layer._asdict(), "bitops": layer.bitops} for layer in cost.layers],
+    }
+
+
+def print_cost(path: str, size: Tuple[int, int], as_json: bool) -> None:
+    """Print what the network of a genotype file or checkpoint costs for an image of ``size``."""
+    cost = count(network_of(path), size)
+    if as_json:
+        print(json.dumps(as_dict(cost), indent=1))
+        return
+    print(f"{path}, input {size[0]}x{size[1]}")
+    print(f"  parameters  {cost.params:>12,d}")
+    print(f"  GMACs       {cost.macs / 1e9:>12.3f}   multiply-adds; the paper calls them FLOPs")
+    print(f"  GBitOps     {cost.bitops / 1e9:>12.3f}   MACs * bits^2")
+    print(f"  packed size {cost.packed_bytes / 1e3:>9.1f} kB   weights at their bit widths, the rest as 32-bit floats")

@@ -1,0 +1,46 @@
+"""What users see when something they gave us cannot be used: one line that says what, where and what is allowed."""
+
+import difflib
+from typing import Iterable, Optional
+
+
+class QuantNASError(ValueError):
+    """Bad input. The message is one complete line for the user; the commands print it without a traceback."""
+
+
+class OptionError(QuantNASError):
+    """A key or a value of an options file that cannot be used."""
+
+
+class GenotypeError(QuantNASError):
+    """A genotype, or a checkpoint's genotype, that cannot be used."""
+
+
+class DataError(QuantNASError):
+    """A folder, an LMDB or an image that cannot be used."""
+
+
+class MissingExtraError(QuantNASError):
+    """A feature whose optional dependency is not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {package}: pip install 'quantnas_sr[{extra}]'")
+
+
+def nearest(word: object, allowed: Iterable[str]) -> Optional[str]:
+    """The allowed word that ``word`` was most probably meant to be, or None when nothing resembles it."""
+    matches = difflib.get_close_matches(str(word), list(allowed), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:
+    """The line for a word that is not one of ``allowed``.
+
+    >>> unknown("selector", "sofmax", ["softmax", "gumbel"], where="network_g")
+    "network_g: unknown selector 'sofmax', did you mean 'softmax'? Allowed: gumbel, softmax"
+    """
+    allowed = sorted(allowed)
+    guess = nearest(word, allowed)
+    hint = f", did you mean {guess!r}?" if guess else "."
+    prefix = f"{where}: " if where else ""
+    return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed)}"

@@ -1,0 +1,5 @@
+"""What BasicSR's registry of losses gets from this package: the classes in the files that end in ``_loss.py``."""
+
+from quantnas_sr.registration import import_registered
+
+import_registered(__name__, __file__, "_loss")

@@ -1,0 +1,48 @@
+"""The hardware constraint of the search, eq. 8."""
+
+from typing import Mapping, Sequence
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from quantnas_sr.cost import COSTS, edge_costs, expected_cost
+from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.search_space import Supernet
+
+
+@LOSS_REGISTRY.register()
+class HardwareCostLoss(nn.Module):
+    """eta * cost(alphas) / cost(uniform alphas).
+
+    Args:
+        loss_weight: eta, the paper's "hardware penalty".
+        cost: ``bitops``, ``macs`` or ``params``.
+        size: height and width of the network's input that the cost is for.
+    """
+
+    def __init__(self, loss_weight: float = 1e-4, cost: str = "bitops", size: Sequence[int] = (32, 32)) -> None:
+        super().__init__()
+        if cost not in COSTS:
+            raise OptionError(unknown("cost", cost, COSTS))
+        self.loss_weight = float(loss_weight)
+        self.cost = cost
+        self.size = tuple(size)
+
+    def attach(self, net: Supernet) -> None:
+        """Count the edges of the supernet whose alphas will be given."""
+        self.costs = edge_costs(net, self.cost, self.size)
+        uniform = {name: torch.full_like(cost, 1 / cost.numel()) for name, cost in self.costs.items()}
+        self.reference = float(expected_cost(uniform, self.costs))
+
+    def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Eq. 8 as it is, in operations (or parameters); a scalar."""
+        return expected_cost(probabilities, self.costs)
+
+    def forward(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """The normalised loss, a scalar; ``loss_weight`` at uniform alphas.
+
+        Args:
+            probabilities: by slot, (operations, bits), sum 1.
+        """
+        return self.loss_weight * self.expected(probabilities) / self.reference

@@ -1,0 +1,198 @@
+"""The search: alternating steps of the weights and of the alphas (algorithm 1 of the paper)."""
+
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator
+
+import torch
+from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from quantnas_sr.cost import count
+from quantnas_sr.losses.entropy_loss import total_entropy
+from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.search_space import Genotype, Supernet
+
+
+@contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Compute no gradients for these parameters."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@MODEL_REGISTRY.register()
+class QuantNASSearchModel(ExperimentModel):
+    """Searches operations and bit widths.
+
+    Each iteration has an alpha step (after ``alpha_warmup``), on the alphas' half of the data and with the full loss
+    ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
+    have an optimizer of their own, whose rate stays fixed. At every checkpoint and at the end the current genotype is
+    written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``).
+
+    Expects ``network_g: QuantNASSupernet`` and the data of `QuantNASSearchDataset`.
+    """
+
+    def __init__(self, opt: Dict[str, Any]) -> None:
+        # each step leaves the other's parameters without gradient, which DDP has to be told
+        opt.setdefault("find_unused_parameters", True)
+        super().__init__(opt)
+
+    @property
+    def supernet(self) -> Supernet:
+        """The network without the wrapper of (distributed) data parallel."""
+        return self.get_bare_model(self.net_g)
+
+    def init_training_settings(self) -> None:
+        """Losses, optimizers and schedulers."""
+        super().init_training_settings()
+        train = self.opt["train"]
+        self.cri_hardware = build_loss(train["hardware_opt"]).to(self.device)
+        self.cri_hardware.attach(self.supernet)
+        self.cri_entropy = build_loss(train["entropy_opt"]).to(self.device)
+        self.total_iter = int(train["total_iter"])
+        self.alpha_warmup = train.get("alpha_warmup", 0.1)
+        self.tb_writer = self._open_tensorboard()
+
+    def setup_optimizers(self) -> None:
+        """One optimizer for the weights and one for the alphas."""
+        train = self.opt["train"]
+        self.optimizer_g = self._optimizer(train["optim_g"], self.supernet.weights())
+        self.optimizer_alpha = self._optimizer(train["optim_alpha"], self.supernet.alphas.parameters())
+        self.optimizers = [self.optimizer_g, self.optimizer_alpha]
+        self.clip_gradients()
+
+    def _optimizer(self, opt: Dict[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return self.get_optimizer(opt.pop("type"), list(parameters), **opt)
+
+    @contextmanager
+    def _weights_optimizer_only(self) -> Iterator[None]:
+        """Hide the alphas' optimizer from BasicSR's schedules, which would change its rate."""
+        optimizers, self.optimizers = self.optimizers, [self.optimizer_g]
+        try:
+            yield
+        finally:
+            self.optimizers = optimizers
+
+    def setup_schedulers(self) -> None:
+        """Schedule the weights' rate."""
+        with self._weights_optimizer_only():
+            super().setup_schedulers()
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Step and warm up the weights' rate."""
+        with self._weights_optimizer_only():
+            super().update_learning_rate(current_iter, warmup_iter)
+
+    def feed_data(self, data: Dict[str, Any]) -> None:
+        """Take a batch of `QuantNASSearchDataset`, or of a validation set."""
+        super().feed_data(data)
+        if "lq_alpha" in data:
+            self.lq_alpha = data["lq_alpha"].to(self.device, non_blocking=True)
+            self.gt_alpha = data["gt_alpha"].to(self.device, non_blocking=True)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One iteration of algorithm 1."""
+        progress = (current_iter - 1) / self.total_iter
+        self.supernet.set_progress(progress)
+        alpha_losses: Dict[str, Tensor] = OrderedDict()
+        if progress >= self.alpha_warmup:
+            alpha_losses = self._alpha_step(progress)
+        with frozen(self.supernet.alphas.parameters()):
+            super().optimize_parameters(current_iter)
+        self.log_dict.update(self.reduce_loss_dict(alpha_losses) if alpha_losses else {})
+        if current_iter % self.opt["logger"]["print_freq"] == 0:
+            self._log_alphas(current_iter)
+
+    def _alpha_step(self, progress: float) -> Dict[str, Tensor]:
+        with frozen(self.supernet.weights()):
+            output = self.net_g(self.lq_alpha)
+            probabilities = self.supernet.probabilities()
+            losses = OrderedDict(
+                l_alpha_pix=self.cri_pix(output, self.gt_alpha),
+                l_hardware=self.cri_hardware(probabilities),
+                l_entropy=self.cri_entropy(probabilities, progress, self.alpha_warmup),
+            )
+            self.optimizer_alpha.zero_grad()
+            sum(losses.values()).backward()
+            self.optimizer_alpha.step()
+        return losses
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save networks, training state and the current genotype."""
+        super().save(epoch, current_iter)
+        self._save_genotype(current_iter)
+
+    @master_only
+    def _save_genotype(self, current_iter: int) -> None:
+        genotype = self.genotype(current_iter)
+        label = "latest" if current_iter == -1 else current_iter
+        genotype.save(self.experiment_folder / "genotypes" / f"{label}.yml")
+        genotype.save(self.experiment_folder / "genotype.yml")
+        gbitops = count(self.supernet.derive()).bitops / 1e9
+        path = self.experiment_folder / "genotype.yml"
+        get_root_logger().info(f"Current genotype: {gbitops:.3f} GBitOps for 32x32, saved to {path}")
+
+    def genotype(self, current_iter: int) -> Genotype:
+        """What would be derived now."""
+        iteration = self.total_iter if current_iter == -1 else current_iter
+        return self.supernet.genotype(
+            {
+                "experiment": self.opt["name"],
+                "iteration": iteration,
+                "seed": self.opt["manual_seed"],
+                "hardware_penalty": self.cri_hardware.loss_weight,
+            }
+        )
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        """Validate the supernet, then the current best path: the network that would be derived, with its weights.
+
+        The second one's metrics stand under ``<dataset>_derived``. The random numbers of training are left as they are.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.opt["manual_seed"])
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            options = dataloader.dataset.opt
+            name, supernet = options["name"], self.net_g
+            options["name"], self.net_g = f"{name}_derived", self.supernet.derive()
+            try:
+                super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
+            finally:
+                options["name"], self.net_g = name, supernet
+
+    @master_only
+    def _open_tensorboard(self) -> SummaryWriter:
+        """A writer beside BasicSR's own, in the same folder: models are given that one for validation only."""
+        logger = self.opt["logger"]
+        if logger.get("use_tb_logger") and "debug" not in self.opt["name"]:
+            return SummaryWriter(f"{self.opt['root_path']}/tb_logger/{self.opt['name']}")
+        return None
+
+    @master_only
+    @torch.no_grad()
+    def _log_alphas(self, current_iter: int) -> None:
+        if self.tb_writer is None:
+            return
+        probabilities = self.supernet.probabilities()
+        for slot, table in probabilities.items():
+            for operation, row in zip(self.supernet.candidates[slot], table.tolist()):
+                for bits, probability in zip(self.supernet.bits, row):
+                    self.tb_writer.add_scalar(f"alphas/{slot}/{operation}/{bits}bit", probability, current_iter)
+        cost = self.cri_hardware
+        best = {name: (p == p.max()).to(p) for name, p in probabilities.items()}
+        self.tb_writer.add_scalar(f"cost/expected_{cost.cost}", cost.expected(probabilities), current_iter)
+        self.tb_writer.add_scalar(f"cost/best_path_{cost.cost}", cost.expected(best), current_iter)
+        self.tb_writer.add_scalar("search/entropy", total_entropy(probabilities), current_iter)
+        self.tb_writer.add_scalar("search/temperature", self.supernet.temperature, current_iter)

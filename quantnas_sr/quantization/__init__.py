@@ -1,0 +1,37 @@
+"""One number -> fewer bits. Nothing in this folder knows what a search is.
+
+- `LSQWeight`: weights, trained step per output channel
+- `HWGQ`: activations, fixed step
+- `QNoise`: noise of the same strength, for the search
+- `QuantConv2d`: the convolution made of the first two
+"""
+
+from quantnas_sr.quantization.conv import (
+    FULL_PRECISION,
+    QuantConv2d,
+    check_bits,
+    full_precision_activation,
+    same_padding,
+    set_quantize,
+)
+from quantnas_sr.quantization.hwgq import HWGQ, hwgq_step, optimal_step
+from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
+from quantnas_sr.quantization.noise import QNoise, draw, unit_noise_std, value_range
+
+__all__ = [
+    "FULL_PRECISION",
+    "HWGQ",
+    "LSQWeight",
+    "QNoise",
+    "QuantConv2d",
+    "check_bits",
+    "draw",
+    "full_precision_activation",
+    "hwgq_step",
+    "lsq_range",
+    "optimal_step",
+    "same_padding",
+    "set_quantize",
+    "unit_noise_std",
+    "value_range",
+]

@@ -1,0 +1,106 @@
+"""A convolution that quantizes its own input and its own weight."""
+
+from typing import Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.errors import OptionError
+from quantnas_sr.quantization.hwgq import HWGQ
+from quantnas_sr.quantization.lsq import LSQWeight
+
+FULL_PRECISION = 32
+QUANTIZED_WIDTHS = range(2, 17)
+
+
+def check_bits(bits: object, where: str = "bits") -> int:
+    """Return ``bits`` if a network can be built with it.
+
+    Raises:
+        OptionError: it is neither 2 to 16 (signed weights need two) nor 32 (full precision).
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int) or (bits not in QUANTIZED_WIDTHS and bits != FULL_PRECISION):
+        raise OptionError(f"{where}: {bits!r} is not a bit width. Allowed: 2 to 16, or 32 for full precision")
+    return bits
+
+
+def same_padding(kernel_size: Tuple[int, int], dilation: int) -> Tuple[int, int]:
+    """The padding that keeps height and width at stride 1 (odd kernels)."""
+    return dilation * (kernel_size[0] - 1) // 2, dilation * (kernel_size[1] - 1) // 2
+
+
+def full_precision_activation() -> nn.Module:
+    """What stands before a 32-bit convolution where a quantizer (and its ReLU) would stand."""
+    return nn.PReLU(init=0.1)
+
+
+class QuantConv2d(nn.Conv2d):
+    """``conv(G(x, b), Q(W, b))``, eq. 2: HWGQ before, LSQ on the weight; at 32 bits PReLU and the weight as it is.
+
+    ``quantize = False`` computes in full precision (ReLU instead of HWGQ) without touching any parameter; going back
+    to ``True`` after the weights have moved wants `init_steps` (see `set_quantize`).
+
+    Args:
+        in_channels, out_channels, kernel_size, groups, dilation, stride, bias: as for `torch.nn.Conv2d`.
+        bits: width of weights and activations, 2 to 16 or 32.
+        padding: ``None`` keeps height and width at stride 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Union[int, Tuple[int, int]],
+        bits: int,
+        groups: int = 1,
+        dilation: int = 1,
+        stride: int = 1,
+        padding: Union[int, None] = None,
+        bias: bool = False,
+    ) -> None:
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=same_padding(kernel, dilation) if padding is None else padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+        self.bits = bits
+        self.quantize = True
+        if bits == FULL_PRECISION:
+            self.input_quantizer: nn.Module = full_precision_activation()
+            self.weight_quantizer: nn.Module = nn.Identity()
+        else:
+            self.input_quantizer = HWGQ(bits)
+            self.weight_quantizer = LSQWeight(bits, out_channels)
+        self.init_steps()
+
+    def init_steps(self) -> None:
+        """Set the LSQ steps from the weight as it is now."""
+        if isinstance(self.weight_quantizer, LSQWeight):
+            self.weight_quantizer.init_step(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
+        if not self.quantize and self.bits != FULL_PRECISION:
+            return self._conv_forward(torch.relu(x), self.weight, self.bias)
+        return self._conv_forward(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, bits={self.bits}"
+
+
+def set_quantize(network: nn.Module, quantize: bool) -> None:
+    """Switch all quantizers of a network on or off.
+
+    Switching on starts the LSQ steps anew from the weights as they are; a network that is switched on is left alone.
+    """
+    for module in network.modules():
+        if isinstance(module, QuantConv2d) and module.quantize != quantize:
+            module.quantize = quantize
+            if quantize:
+                module.init_steps()

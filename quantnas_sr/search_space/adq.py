@@ -1,0 +1,64 @@
+"""Adaptive Deviation for Quantization, the paper's section III-B and figure 4."""
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.errors import OptionError, unknown
+
+NORMS = ("adq", "adadm", "batch", "none")
+
+
+def sample_std(x: Tensor) -> Tensor:
+    """Standard deviation of each sample over channels and pixels, (N, C, H, W) -> (N, 1, 1, 1)."""
+    return x.std(dim=(1, 2, 3), keepdim=True)
+
+
+class ADQ(nn.Module):
+    """A residual block whose branch is normalised, and rescaled by the spread that its input had.
+
+    ======== =================================================================================
+    norm     y
+    ======== =================================================================================
+    adq      ``f(BN(x)) * (gamma * std(x) + beta) + x``, at the start gamma 1.5, beta 0
+    adadm    ``BN(f(BN(x))) * exp(gamma * log std(x) + beta) + x``, at the start gamma 1, beta 0
+    batch    ``f(BN(x)) + x``
+    none     ``f(x) + x``
+    ======== =================================================================================
+
+    AdaDM is Liu et al., 2021 (arXiv:2111.13905).
+
+    Args:
+        block: f, from (N, C, H, W) to the same shape.
+        channels: C.
+        norm: a row of the table.
+
+    Raises:
+        OptionError: unknown norm.
+    """
+
+    def __init__(self, block: nn.Module, channels: int, norm: str = "adq") -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise OptionError(unknown("norm", norm, NORMS))
+        self.norm = norm
+        self.bn = nn.Identity() if norm == "none" else nn.BatchNorm2d(channels)
+        self.block = block
+        self.bn_after = nn.BatchNorm2d(channels) if norm == "adadm" else nn.Identity()
+        if norm in ("adq", "adadm"):
+            self.gamma = nn.Parameter(torch.tensor([1.5 if norm == "adq" else 1.0]))
+            self.beta = nn.Parameter(torch.zeros(1))
+
+    def _scale(self, x: Tensor) -> Tensor:
+        if self.norm == "adq":
+            return self.gamma * sample_std(x) + self.beta
+        return torch.exp(self.gamma * torch.log(sample_std(x).clamp_min(1e-12)) + self.beta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        y = self.bn_after(self.block(self.bn(x)))
+        if self.norm in ("adq", "adadm"):
+            return torch.addcmul(x, y, self._scale(x))
+        return y + x
+
+    def extra_repr(self) -> str:
+        return f"norm={self.norm}"

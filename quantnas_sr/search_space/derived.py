@@ -1,0 +1,108 @@
+"""The network that a genotype describes."""
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.errors import GenotypeError
+from quantnas_sr.search_space.bit_mixer import quantized_operation
+from quantnas_sr.search_space.genotype import Genotype
+from quantnas_sr.search_space.space import get_search_space
+
+#: Where PyTorch keeps what `get_extra_state` returns for the network as a whole.
+_GENOTYPE_KEY = "_extra_state"
+
+
+class DerivedNetwork(nn.Module):
+    """A skeleton with the one chosen operation in every slot, all of it quantized as the genotype says.
+
+    Its state dict carries the genotype as bytes, so that a checkpoint alone rebuilds the network (`load_derived`).
+
+    Args:
+        genotype: a genotype, its file, or its plain data.
+
+    Raises:
+        GenotypeError: the genotype cannot be read, or is of another space than this class is for.
+    """
+
+    #: The space whose genotypes are taken; None takes any.
+    search_space: Optional[str] = None
+
+    def __init__(self, genotype: Union[str, Path, Mapping[str, Any], Genotype]) -> None:
+        super().__init__()
+        self.genotype = Genotype.of(genotype)
+        given = self.genotype.search_space
+        if self.search_space not in (None, given):
+            raise GenotypeError(
+                f"{type(self).__name__} is for the search space {self.search_space!r}, the genotype is of {given!r}"
+            )
+        g = self.genotype
+
+        def fill(name: str, in_channels: int, out_channels: int) -> nn.Module:
+            operation, bits = g.slots[name]
+            return quantized_operation(operation, in_channels, out_channels, g.num_feat, bits)
+
+        self.skeleton = get_search_space(given).build(fill, g.scale, g.num_feat, g.num_block, g.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
+        return self.skeleton(x)
+
+    def get_extra_state(self) -> Tensor:
+        """The genotype in the state dict: JSON as bytes."""
+        return self.genotype.to_tensor()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Check that a checkpoint is of this genotype.
+
+        Raises:
+            GenotypeError: it is of another one; the message names the first difference.
+        """
+        difference = first_difference(Genotype.from_tensor(state), self.genotype)
+        if difference:
+            raise GenotypeError(f"the checkpoint is of another genotype: {difference}")
+
+
+def first_difference(theirs: Genotype, ours: Genotype) -> str:
+    """In words, where two genotypes differ first; empty when they are equal."""
+    for key in ("search_space", "scale", "num_feat", "num_block", "norm"):
+        if getattr(theirs, key) != getattr(ours, key):
+            return f"{key} is {getattr(theirs, key)} there and {getattr(ours, key)} here"
+    for name, choice in ours.slots.items():
+        if theirs.slots[name] != choice:
+            their, our = theirs.slots[name], choice
+            return f"{name} is {their.operation} at {their.bits} bits there and {our.operation} at {our.bits} here"
+    return ""
+
+
+def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[str, Tensor]:
+    """The state dict of a derived network out of a checkpoint that BasicSR saved.
+
+    Args:
+        path: the ``.pth``.
+        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+
+    Raises:
+        GenotypeError: the file cannot be read, or carries no genotype.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise GenotypeError(f"{path}: the checkpoint cannot be read ({error.strerror})") from None
+    except Exception as error:
+        raise GenotypeError(f"{path}: not a checkpoint ({type(error).__name__})") from None
+    key = param_key or ("params_ema" if "params_ema" in checkpoint else "params")
+    state = checkpoint.get(key, checkpoint.get("params")) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or _GENOTYPE_KEY not in state:
+        raise GenotypeError(f"{path}: carries no genotype under {key!r}, so it is not of a derived network")
+    return state
+
+
+def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> DerivedNetwork:
+    """Rebuild a trained network from its checkpoint alone, in evaluation mode on the CPU. As `read_state`."""
+    state = read_state(path, param_key)
+    network = DerivedNetwork(Genotype.from_tensor(state[_GENOTYPE_KEY], where=str(path)))
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,138 @@
+"""What a search space is, and the registry of those that there are."""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Sequence, Union
+
+import torch
+from torch import nn
+
+from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.search_space.adq import NORMS
+from quantnas_sr.search_space.operations import check_operation, convolutions
+from quantnas_sr.search_space.slots import Fill, Slot
+
+SCALES = (2, 3, 4)
+
+#: Names of candidate operations for each kind of slot.
+Candidates = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A skeleton, and the operations that its slots may hold.
+
+    Args:
+        name: as ``search_space:`` of the options names it.
+        skeleton: ``skeleton(fill, scale=, num_feat=, num_block=, norm=)`` returns the network, (N, 3, H, W) ->
+            (N, 3, scale*H, scale*W), whose open places are ``fill(name, in_channels, out_channels)``.
+        candidates: named lists of candidates; ``default`` must be among them.
+        num_feat, num_block: default number of channels and of repeated blocks.
+    """
+
+    name: str
+    skeleton: Callable[..., nn.Module]
+    candidates: Mapping[str, Candidates]
+    num_feat: int
+    num_block: int
+
+    def build(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> nn.Module:
+        """The skeleton with its slots filled.
+
+        Raises:
+            OptionError: a value that no network can have.
+        """
+        check_choice("scale", scale, SCALES)
+        check_choice("norm", norm, NORMS)
+        for key, value in (("num_feat", num_feat), ("num_block", num_block)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise OptionError(f"{key}: {value!r} is not a whole number above 0")
+        return self.skeleton(fill, scale=scale, num_feat=num_feat, num_block=num_block, norm=norm)
+
+    def slots(self, scale: int, num_feat: int, num_block: int) -> Dict[str, Slot]:
+        """The slots by name, in the order of the wiring. Nothing is allocated."""
+        found: Dict[str, Slot] = {}
+
+        def note(name: str, in_channels: int, out_channels: int) -> nn.Module:
+            slot = Slot(name, in_channels, out_channels)
+            if found.setdefault(name, slot) != slot:
+                raise OptionError(f"search space {self.name}: slot {name} has different channels in different places")
+            return nn.Identity()
+
+        with torch.device("meta"):
+            self.build(note, scale, num_feat, num_block, norm="none")
+        return found
+
+    def candidates_for(self, candidates: Union[str, Candidates], slots: Mapping[str, Slot]) -> Dict[str, List[str]]:
+        """The candidate operations of each kind of slot that ``slots`` has.
+
+        Args:
+            candidates: the name of a list, or operations by kind; kinds that are not named keep their default.
+            slots: the slots of the skeleton.
+
+        Raises:
+            OptionError: an unknown list, kind or operation, or an empty list.
+        """
+        if isinstance(candidates, str):
+            if candidates not in self.candidates:
+                raise OptionError(unknown("candidates", candidates, self.candidates, where=f"search space {self.name}"))
+            table = dict(self.candidates[candidates])
+        else:
+            table = {**self.candidates["default"], **candidates}
+        kinds = {slot.kind for slot in slots.values()}
+        for kind in table:
+            if kind not in kinds:
+                raise OptionError(unknown("kind of slot", kind, kinds, where="candidates"))
+        for kind, names in table.items():
+            _check_list(kind, names)
+        return {kind: list(names) for kind, names in table.items()}
+
+
+def _check_list(kind: str, names: Sequence[str]) -> None:
+    if isinstance(names, str) or not names:
+        raise OptionError(f"candidates: {kind} must be a list of operations, not {names!r}")
+    for name in names:
+        check_operation(name, where=f"candidates: {kind}")
+    if len(set(names)) != len(names):
+        raise OptionError(f"candidates: {kind} names an operation twice")
+
+
+def check_choice(key: str, value: object, allowed: Sequence) -> None:
+    """Raise an OptionError that names ``key`` unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise OptionError(unknown(key, value, map(str, allowed)))
+
+
+def check_fits(operation: str, slot: Slot, num_feat: int) -> None:
+    """Raise an OptionError that names the slot unless the operation can stand in it."""
+    try:
+        convolutions(operation, slot.in_channels, slot.out_channels, num_feat)
+    except OptionError as error:
+        raise OptionError(f"slot {slot.name} ({slot.in_channels} -> {slot.out_channels} channels): {error}") from None
+
+
+_SPACES: Dict[str, SearchSpace] = {}
+
+
+def register_search_space(space: SearchSpace) -> SearchSpace:
+    """Make a search space known by its name; returns it.
+
+    Raises:
+        OptionError: another space has this name, or it has no default candidates.
+    """
+    if _SPACES.get(space.name, space) is not space:
+        raise OptionError(f"a search space named {space.name!r} is registered already")
+    if "default" not in space.candidates:
+        raise OptionError(f"search space {space.name!r}: candidates must have a list named 'default'")
+    _SPACES[space.name] = space
+    return space
+
+
+def get_search_space(name: object) -> SearchSpace:
+    """The registered space of this name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if name not in _SPACES:
+        raise OptionError(unknown("search space", name, _SPACES))
+    return _SPACES[name]
