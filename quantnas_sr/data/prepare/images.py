@@ -1,0 +1,138 @@
+"""Bytes to pixels and back, and what is done to the pixels between: crop, shrink, cut into sub-images."""
+
+import io
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from quantnas_sr.errors import DataError, OptionError
+
+FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+class BrokenImageError(DataError):
+    """An image file that cannot be read or decoded."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image on disk: a file, or a member of a zip archive, which is read in place and never unpacked."""
+
+    path: Path
+    member: Optional[str] = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}: {self.member}"
+
+    def read(self) -> bytes:
+        """The bytes of the file. Raises BrokenImageError when they cannot be read."""
+        try:
+            if self.member is None:
+                return self.path.read_bytes()
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(self.member)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BrokenImageError(f"{self}: cannot be read: {reason}") from error
+
+
+def _inspect(data: bytes) -> bool:
+    """Whether the image has an alpha channel. Raises OSError for a JPEG that ends too early.
+
+    OpenCV 4 fills the missing part of such a JPEG with gray and says nothing.
+    """
+    with Image.open(io.BytesIO(data)) as header:
+        if header.format == "JPEG":
+            header.draft("L", (1, 1))
+            header.load()
+        return header.mode in ("RGBA", "LA", "PA") or "transparency" in header.info
+
+
+def decode(file: ImageFile) -> Tuple[np.ndarray, bool]:
+    """The pixels of ``file``, BGR, uint8, (height, width, 3), and whether an alpha channel was dropped.
+
+    As ``cv2.IMREAD_COLOR`` reads: gray becomes three equal channels, 16 bits become 8, EXIF orientation is applied.
+    Raises BrokenImageError when the file does not decode as an image.
+    """
+    data = file.read()
+    has_alpha, pixels = False, None
+    try:
+        # Pillow does not know every TIFF that OpenCV decodes.
+        with suppress(Image.UnidentifiedImageError, Image.DecompressionBombError):
+            has_alpha = _inspect(data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, SyntaxError, ValueError, cv2.error) as error:
+        raise BrokenImageError(f"{file}: does not decode as an image") from error
+    if pixels is None:
+        raise BrokenImageError(f"{file}: does not decode as an image")
+    return pixels, has_alpha
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """``pixels`` (height, width, 3) as a PNG, at the compression level that BasicSR gives to LMDBs."""
+    return cv2.imencode(".png", pixels, FAST_PNG)[1].tobytes()
+
+
+def modcrop(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """``pixels`` (height, width, channels) without the bottom rows and right columns that ``scale`` does not divide."""
+    height, width = pixels.shape[:2]
+    return pixels[: height - height % scale, : width - width % scale]
+
+
+def downscale(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """MATLAB-style bicubic, antialiased: uint8 (scale*h, scale*w, 3) to uint8 (h, w, 3), by BasicSR's ``imresize``."""
+    from basicsr.utils.matlab_functions import imresize
+
+    small = imresize(pixels.astype(np.float32) / 255, 1 / scale)
+    return (small.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class SubImages:
+    """How an image is cut into overlapping squares of ``gt_size``, ``step`` apart (BasicSR's extract_subimages).
+
+    The last square of a row is moved back to end at the border if more than ``threshold`` pixels are left over.
+    An image that is smaller than a square in one direction keeps its whole length there. All in GT pixels.
+    """
+
+    gt_size: int = 480
+    step: int = 240
+    threshold: int = 0
+
+    def check(self, scale: int) -> None:
+        """Raise OptionError unless the squares fall on whole LR pixels."""
+        for option, value in (("gt-size", self.gt_size), ("step", self.step)):
+            if value < scale or value % scale:
+                raise OptionError(f"--{option} {value}: must be a positive multiple of the scale {scale}")
+        if self.threshold < 0:
+            raise OptionError(f"--threshold {self.threshold}: must be 0 or more")
+
+    def _starts(self, length: int) -> List[int]:
+        if length <= self.gt_size:
+            return [0]
+        starts = list(range(0, length - self.gt_size + 1, self.step))
+        if length - (starts[-1] + self.gt_size) > self.threshold:
+            starts.append(length - self.gt_size)
+        return starts
+
+    def windows(self, height: int, width: int) -> Iterator[Tuple[slice, slice]]:
+        """The (rows, columns) of each sub-image, row by row."""
+        for top in self._starts(height):
+            for left in self._starts(width):
+                yield slice(top, min(top + self.gt_size, height)), slice(left, min(left + self.gt_size, width))
+
+
+#: What the field uses for DIV2K.
+USUAL_SUB_IMAGES = SubImages()
+
+
+def shrink_slices(window: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:
+    """The LR window that covers the same picture as the GT ``window``."""
+    rows, columns = window
+    return slice(rows.start // scale, rows.stop // scale), slice(columns.start // scale, columns.stop // scale)

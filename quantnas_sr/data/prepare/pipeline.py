@@ -1,0 +1,210 @@
+"""Image files to encoded (GT, LR) pairs, in parallel and in order, never more than a few images in memory."""
+
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from typing import Callable, Deque, Generator, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from quantnas_sr.data.prepare.images import (
+    BrokenImageError,
+    ImageFile,
+    SubImages,
+    decode,
+    downscale,
+    encode,
+    modcrop,
+    shrink_slices,
+)
+from quantnas_sr.errors import DataError
+
+IMAGES_PER_WORKER_IN_FLIGHT = 3
+IMAGES_WORTH_A_WORKER = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to prepare. ``lq`` None: LR is made by bicubic downscaling. ``cut`` None: the image stays whole."""
+
+    key: str
+    gt: ImageFile
+    scale: int
+    minimum: int
+    cut: Optional[SubImages] = None
+    lq: Optional[ImageFile] = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A PNG and its (height, width, channels)."""
+
+    png: bytes
+    shape: Tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a sink writes: one GT image and its LR image, under one key."""
+
+    key: str
+    gt: Encoded
+    lq: Encoded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: its pairs; none if the image is too small, or ``broken`` with the reason."""
+
+    pairs: List[Pair] = field(default_factory=list)
+    pixels: int = 0
+    had_alpha: bool = False
+    broken: Optional[str] = None
+
+
+@dataclass
+class Tally:
+    """Counts for the summary. ``shortest`` is the shortest GT side that was written."""
+
+    images: int = 0
+    pixels: int = 0
+    pairs: int = 0
+    too_small: int = 0
+    alpha: int = 0
+    broken: int = 0
+    shortest: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        if outcome.broken is not None:
+            self.broken += 1
+        elif not outcome.pairs:
+            self.too_small += 1
+        else:
+            sides = [side for pair in outcome.pairs for side in pair.gt.shape[:2]]
+            self.shortest = min([*sides, self.shortest or sides[0]])
+            self.images += 1
+            self.pixels += outcome.pixels
+            self.pairs += len(outcome.pairs)
+            self.alpha += outcome.had_alpha
+
+
+def _matched(job: Job, gt: np.ndarray, lq: np.ndarray) -> np.ndarray:
+    """``gt`` cropped to ``lq``'s size times the scale. Raises DataError when the two cannot be one picture."""
+    height, width = lq.shape[0] * job.scale, lq.shape[1] * job.scale
+    if not (0 <= gt.shape[0] - height < job.scale and 0 <= gt.shape[1] - width < job.scale):
+        raise DataError(
+            f"{job.lq} is {lq.shape[1]}x{lq.shape[0]} and {job.gt} is {gt.shape[1]}x{gt.shape[0]}: "
+            f"not {job.scale} times its size"
+        )
+    return gt[:height, :width]
+
+
+def _encoded(pixels: np.ndarray) -> Encoded:
+    height, width, channels = pixels.shape
+    return Encoded(encode(pixels), (height, width, channels))
+
+
+def _cut(job: Job, gt: np.ndarray, lq: np.ndarray) -> List[Pair]:
+    if job.cut is None:
+        return [Pair(job.key, _encoded(gt), _encoded(lq))]
+    return [
+        Pair(f"{job.key}_s{number:03d}", _encoded(gt[window]), _encoded(lq[shrink_slices(window, job.scale)]))
+        for number, window in enumerate(job.cut.windows(*gt.shape[:2]), start=1)
+    ]
+
+
+def prepare_image(job: Job) -> Outcome:
+    """Decode, crop, shrink, cut and encode one image. Raises DataError when GT and LR sizes do not belong together."""
+    try:
+        gt, had_alpha = decode(job.gt)
+        if job.lq is not None:
+            lq, _ = decode(job.lq)
+            gt = _matched(job, gt, lq)
+        else:
+            gt = modcrop(gt, job.scale)
+            if min(gt.shape[:2]) < job.minimum:
+                return Outcome()
+            lq = downscale(gt, job.scale)
+    except BrokenImageError as error:
+        return Outcome(broken=str(error))
+    return Outcome(_cut(job, gt, lq), pixels=gt.shape[0] * gt.shape[1], had_alpha=had_alpha)
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent_process().join()
+    os._exit(1)
+
+
+def outcomes(jobs: Sequence[Job], workers: Optional[int] = None) -> Generator[Outcome, None, None]:
+    """The outcome of each job, in the order of the jobs.
+
+    Worker processes are spawned, so a script that calls this needs the ``if __name__ == "__main__"`` guard. With one
+    worker, or too few images to pay for starting more, all is done in this process. Raises DataError.
+    """
+    workers = workers or min(available_cpus(), len(jobs) // IMAGES_WORTH_A_WORKER)
+    if workers <= 1:
+        yield from map(prepare_image, jobs)
+        return
+    pending: Deque[Future[Outcome]] = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+        try:
+            for job in jobs:
+                pending.append(pool.submit(prepare_image, job))
+                if len(pending) >= workers * IMAGES_PER_WORKER_IN_FLIGHT:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process ended early, perhaps out of memory: --workers 1 needs the least"
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def pour(
+    jobs: Sequence[Job], put: Callable[[Pair], None], what: str, skip_broken: bool, workers: Optional[int] = None
+) -> Tally:
+    """Prepare all ``jobs`` and ``put`` every pair, behind a progress bar called ``what``.
+
+    Raises BrokenImageError for the first broken image unless ``skip_broken``, DataError when no image is left.
+    """
+    tally = Tally()
+    with closing(outcomes(jobs, workers)) as results:
+        for outcome in tqdm(results, total=len(jobs), desc=what, unit="image"):
+            if outcome.broken is not None and not skip_broken:
+                raise BrokenImageError(outcome.broken)
+            tally.add(outcome)
+            for pair in outcome.pairs:
+                put(pair)
+    if not tally.images:
+        raise DataError(
+            f"{what}: none of the {len(jobs)} images can be used: {tally.too_small} with a side below "
+            f"{jobs[0].minimum} pixels (--min-size), {tally.broken} that do not decode"
+        )
+    return tally
