@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
 import torch
+import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from quantnas_sr.data.check import check_paired_dataset
@@ -120,8 +121,7 @@ def _check_train(opt: Options) -> None:
     for key in ("optim_g", "optim_alpha", "scheduler"):
         if key in train:
             _require(train[key], ("type",), f"train.{key}")
-    if train["scheduler"]["type"] not in _SCHEDULERS:
-        raise OptionError(unknown("type", train["scheduler"]["type"], _SCHEDULERS, where="train.scheduler"))
+    _check_scheduler(train["scheduler"], train["total_iter"])
     for key in train:
         if key.startswith("optim_") and not hasattr(torch.optim, train[key]["type"]):
             raise OptionError(unknown("type", train[key]["type"], _optimizers(), where=f"train.{key}"))
@@ -130,6 +130,14 @@ def _check_train(opt: Options) -> None:
             cls = _registered(f"train.{key}.type", train[key]["type"], LOSS_REGISTRY)
             if _ours(cls):
                 _check_built(cls, train[key], f"train.{key}")
+
+
+def _check_scheduler(scheduler: Options, total_iter: float) -> None:
+    if scheduler["type"] not in _SCHEDULERS:
+        raise OptionError(unknown("type", scheduler["type"], _SCHEDULERS, where="train.scheduler"))
+    periods = scheduler.get("periods")
+    if periods is not None and sum(periods) < total_iter:
+        raise OptionError(f"train.scheduler.periods: {periods} end before total_iter {total_iter}")
 
 
 def _optimizers() -> Tuple[str, ...]:
@@ -210,6 +218,10 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             opt, args = parse_options(root_path, is_train)
         except KeyError as error:
             raise OptionError(f"the options: the key {error} is missing") from None
+        except OSError as error:
+            raise OptionError(f"{error.filename}: the options file cannot be read ({error.strerror})") from None
+        except yaml.YAMLError as error:
+            raise OptionError(f"{' '.join(str(error).split())}: not plain YAML") from None
         check(opt)
         return opt, args
 

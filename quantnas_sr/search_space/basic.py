@@ -34,9 +34,9 @@ class BasicSkeleton(nn.Sequential):
     """
 
     def __init__(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> None:
-        cells = [ADQ(BasicCell(fill, num_feat), num_feat, norm) for _ in range(num_block)]
         super().__init__()
         self.head = nn.Sequential(fill("head_0", 3, num_feat), fill("head_1", num_feat, num_feat))
+        cells = [ADQ(BasicCell(fill, num_feat), num_feat, norm) for _ in range(num_block)]
         self.body = ADQ(nn.Sequential(*cells), num_feat, norm)
         self.upsample = nn.Sequential(fill("upsample", num_feat, 3 * scale**2), nn.PixelShuffle(scale))
         self.tail = ADQ(nn.Sequential(fill("tail_0", 3, num_feat), fill("tail_1", num_feat, 3)), 3, norm)

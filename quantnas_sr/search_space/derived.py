@@ -73,7 +73,7 @@ def first_difference(theirs: Genotype, ours: Genotype) -> str:
     for name, choice in ours.slots.items():
         if theirs.slots[name] != choice:
             their, our = theirs.slots[name], choice
-            return f"{name} is {their.operation} at {their.bits} bits there and {our.operation} at {our.bits} here"
+            return f"{name} is {their.operation} at {their.bits} bits there and {our.operation} at {our.bits} bits here"
     return ""
 
 

@@ -81,7 +81,7 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
-        selections = {name: self._select(alphas) for name, alphas in self.alphas.items()}
+        selections = {name: self._select(self.alphas[name]) for name in self.slots}
         for layer in self.mixed_layers():
             layer.selection = selections[layer.slot.name]
         y = self.skeleton(x)
@@ -109,13 +109,13 @@ class Supernet(nn.Module):
 
     def probabilities(self) -> Dict[str, Tensor]:
         """Softmax of the alphas by slot: (operations, bits), sum 1. Differentiable."""
-        return {name: softmax(alphas, 1.0).weights for name, alphas in self.alphas.items()}
+        return {name: softmax(self.alphas[name], 1.0).weights for name in self.slots}
 
     def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> Genotype:
         """Per slot the edge of the largest alpha."""
         slots = {}
-        for name, alphas in self.alphas.items():
-            operation, bits = divmod(int(alphas.argmax()), len(self.bits))
+        for name in self.slots:
+            operation, bits = divmod(int(self.alphas[name].argmax()), len(self.bits))
             slots[name] = Choice(self.candidates[name][operation], self.bits[bits])
         sizes = self.scale, self.num_feat, self.num_block, self.norm
         return Genotype(self.search_space, *sizes, slots, dict(origin or {}))

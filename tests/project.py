@@ -1,0 +1,104 @@
+"""A BasicSR project in a folder: tiny data in real LMDBs, and the shipped options files made small."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import cv2
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_image(path: Path, height: int, width: int, seed: int = 0, channels: int = 3) -> None:
+    """A smooth coloured picture with some edges in it."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (max(2, height // 8), max(2, width // 8), channels), dtype=np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def load_options(name: str) -> Dict[str, Any]:
+    return yaml.safe_load((ROOT / "options" / name).read_text())
+
+
+class Project:
+    """A folder that commands run in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make_data(self) -> None:
+        """LMDBs to train on, and a folder to validate on, written by `quantnas prepare`."""
+        from quantnas_sr.data.prepare import SubImages, prepare_folder
+
+        for i in range(4):
+            write_image(self.folder / f"photos/{i}.png", 96, 128, seed=i)
+        write_image(self.folder / "held_out/a.png", 64, 48, seed=10)
+        write_image(self.folder / "held_out/b.png", 48, 64, seed=11)
+        cut = SubImages(gt_size=64, step=32)
+        prepare_folder(self.folder / "photos", self.folder / "datasets", scale=4, cut=cut, name="train", workers=1)
+        target = {"scale": 4, "name": "test", "layout": "folders", "workers": 1}
+        prepare_folder(self.folder / "held_out", self.folder / "datasets", **target)
+
+    def options(self, name: str, changes: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        """A shipped options file on this project's data, small; ``changes`` by dotted key, None removes a key."""
+        opt = load_options(name)
+        for phase, dataset in opt["datasets"].items():
+            dataset.update(self.training_data() if phase == "train" else self.test_data())
+        small = {"logger.print_freq": 1, "logger.use_tb_logger": False, "logger.save_checkpoint_freq": 1000}
+        if "train" in opt:
+            small.update({"train.total_iter": 2, "train.scheduler.periods": [2], "val.val_freq": 1000})
+        for key, value in {**small, **(changes or {})}.items():
+            set_option(opt, key, value)
+        return opt
+
+    def training_data(self) -> Dict[str, Any]:
+        return {
+            "dataroot_gt": "datasets/train_HR_sub.lmdb",
+            "dataroot_lq": "datasets/train_LRbicx4_sub.lmdb",
+            "io_backend": {"type": "lmdb"},
+            "gt_size": 32,
+            "num_worker_per_gpu": 0,
+            "batch_size_per_gpu": 2,
+        }
+
+    def test_data(self, name: str = "test") -> Dict[str, Any]:
+        return {
+            "dataroot_gt": f"datasets/{name}/GTmod4",
+            "dataroot_lq": f"datasets/{name}/LRbicx4",
+            "filename_tmpl": "{}",
+            "io_backend": {"type": "disk"},
+        }
+
+    def write(self, name: str, opt: Dict[str, Any]) -> str:
+        (self.folder / name).write_text(yaml.safe_dump(opt, sort_keys=False))
+        return name
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run Python in this folder, as a user would who has installed the package, and return all that it printed."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        result = subprocess.run([sys.executable, *command], cwd=self.folder, env=environment, timeout=300, **streams)
+        assert result.returncode == code, result.stdout[-3000:]
+        return result.stdout
+
+    def train(self, options: str, *arguments: str, code: int = 0) -> str:
+        return self.run(str(ROOT / "quantnas_sr/train.py"), "-opt", options, *arguments, code=code)
+
+    def test(self, options: str) -> str:
+        return self.run(str(ROOT / "quantnas_sr/test.py"), "-opt", options)
+
+
+def set_option(opt: Dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        opt = opt.setdefault(parent, {})
+    if value is None:
+        opt.pop(last, None)
+    else:
+        opt[last] = value
