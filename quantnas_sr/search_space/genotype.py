@@ -169,6 +169,8 @@ class _Reader:
         expected = self.check(("num_feat",), space.slots, *sizes)
         slots = self.slots(expected)
         origin = data.get("origin") or {}
+        if not isinstance(origin, dict):
+            raise self.fail(f"origin must be a mapping, not {origin!r}", "origin")
         return Genotype(data["search_space"], *sizes, data["norm"], slots, origin)
 
     def keys(self, mapping: Any, required: Tuple[str, ...], allowed: Tuple[str, ...], *path: str) -> None:
