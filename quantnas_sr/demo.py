@@ -62,8 +62,7 @@ def run(*command: str) -> None:
     print(f"\n$ {' '.join(command)}", flush=True)
     script = [sys.executable, "-m", "quantnas_sr", *command[1:]]
     if command[0] == "basicsr":
-        script = [sys.executable, "-c", "import sys; from quantnas_sr.cli import basicsr_main; sys.exit(basicsr_main())"]
-        script += command[1:]
+        script = [sys.executable, f"quantnas_sr/{command[1]}.py", *command[2:]]
     lines: List[str] = []
     with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout:

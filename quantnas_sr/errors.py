@@ -29,8 +29,9 @@ class MissingExtraError(QuantNASError):
 
 def nearest(word: object, allowed: Iterable[str]) -> Optional[str]:
     """The allowed word that ``word`` was most probably meant to be, or None when nothing resembles it."""
-    matches = difflib.get_close_matches(str(word), list(allowed), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    by_lower_case = {str(entry).lower(): str(entry) for entry in allowed}
+    matches = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1, cutoff=0.6)
+    return by_lower_case[matches[0]] if matches else None
 
 
 def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:

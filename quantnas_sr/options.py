@@ -13,6 +13,8 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from quantnas_sr.compat.models import torch_optimizers
+from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, unknown
 from quantnas_sr.search_space import DerivedNetwork, Supernet
@@ -39,6 +41,8 @@ def check(opt: Options) -> None:
     """
     _require(opt, ("name", "model_type", "num_gpu", "datasets", "network_g", "path"), "the options")
     _registered("model_type", opt["model_type"], MODEL_REGISTRY)
+    if opt["num_gpu"] and not torch.cuda.is_available():
+        raise OptionError(f"num_gpu: {opt['num_gpu']}, but torch finds no GPU here. Allowed: 0 or auto")
     if opt["model_type"] == "QuantNASSearchModel" and opt["is_train"]:
         _require(opt, ("scale", "train"), "the options")
     _check_network(opt)
@@ -123,8 +127,8 @@ def _check_train(opt: Options) -> None:
             _require(train[key], ("type",), f"train.{key}")
     _check_scheduler(train["scheduler"], train["total_iter"])
     for key in train:
-        if key.startswith("optim_") and not hasattr(torch.optim, train[key]["type"]):
-            raise OptionError(unknown("type", train[key]["type"], _optimizers(), where=f"train.{key}"))
+        if key.startswith("optim_") and train[key]["type"] not in torch_optimizers():
+            raise OptionError(unknown("type", train[key]["type"], torch_optimizers(), where=f"train.{key}"))
         if key.endswith("_opt") and train[key]:
             _require(train[key], ("type",), f"train.{key}")
             cls = _registered(f"train.{key}.type", train[key]["type"], LOSS_REGISTRY)
@@ -138,14 +142,6 @@ def _check_scheduler(scheduler: Options, total_iter: float) -> None:
     periods = scheduler.get("periods")
     if periods is not None and sum(periods) < total_iter:
         raise OptionError(f"train.scheduler.periods: {periods} end before total_iter {total_iter}")
-
-
-def _optimizers() -> Tuple[str, ...]:
-    return tuple(
-        name
-        for name, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    )
 
 
 def _is_share(value: Any) -> bool:
@@ -230,10 +226,6 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
 
 def install() -> None:
     """Check the options of every run that BasicSR starts in this process."""
-    import basicsr.test
-    import basicsr.train
-    import basicsr.utils.options
+    from basicsr.utils.options import parse_options
 
-    parse = checked(basicsr.utils.options.parse_options)
-    for module in (basicsr.utils.options, basicsr.train, basicsr.test):
-        module.parse_options = parse
+    rebind(parse_options, checked(parse_options))

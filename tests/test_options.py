@@ -75,6 +75,7 @@ BAD_VALUES = [
     ("datasets.train.dataset", "PairedDataset", ["datasets.train: unknown dataset", "'PairedImageDataset'"]),
     ("datasets.train.alpha_fraction", "half", ["datasets.train.alpha_fraction: 'half' is not a number"]),
     ("datasets.train.alpha_fraction", 1.0, ["datasets.train.alpha_fraction: 1.0"]),
+    ("num_gpu", 1, ["num_gpu: 1", "no GPU"]),
     ("path", None, ["the key 'path' is missing"]),
     ("datasets.train.dataroot_gt", "datasets/absent.lmdb", ["datasets.train", "absent.lmdb"]),
 ]

@@ -3,11 +3,13 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from quantnas_sr.quantization import FULL_PRECISION
 
@@ -55,44 +57,53 @@ class NetworkCost:
         return packed + 4 * (self.params - sum(layer.weights for layer in self.layers))
 
 
+class _MacCounter(TorchDispatchMode):
+    """Adds up the multiply-adds of convolutions and matrix products by the innermost module that runs them.
+
+    torch's own formulas count two operations for a multiply-add.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.macs: Dict[nn.Module, int] = {}
+        self._running: List[nn.Module] = []
+        for module in network.modules():
+            module.register_forward_pre_hook(lambda module, args: self._running.append(module))
+            module.register_forward_hook(lambda module, args, output: self._running.pop() and None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Tuple = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            module = self._running[-1]
+            operations = formula(*args, **(kwargs or {}), out_val=output)
+            self.macs[module] = self.macs.get(module, 0) + operations // 2
+        return output
+
+
 def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: int = 3) -> NetworkCost:
     """Count a network without running it on real tensors.
 
     Args:
-        network: any network of convolutions and linear layers that takes (1, channels, H, W). A layer with an integer
-            attribute ``bits`` counts at that width, every other one at 32.
+        network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that
+            width, every other one at 32.
         size: height and width of the input.
         channels: of the input.
     """
     network = copy.deepcopy(network).eval()
-    layers: List[LayerCost] = []
-    for name, module in network.named_modules():
-        macs = _MACS.get(_kind(module))
-        if macs is not None:
-            module.register_forward_hook(_note(layers, name, macs))
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    counter = _MacCounter(network)
+    with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         network(torch.empty(1, channels, *size))
+    names = {module: name for name, module in network.named_modules()}
+    layers = [LayerCost(names[m], macs, _bits(m), _weights(m)) for m, macs in counter.macs.items()]
     return NetworkCost(tuple(size), layers, sum(p.numel() for p in network.parameters()))
 
 
-def _kind(module: nn.Module) -> Optional[type]:
-    return next((kind for kind in _MACS if isinstance(module, kind)), None)
+def _bits(layer: nn.Module) -> int:
+    bits = getattr(layer, "bits", None)
+    return bits if isinstance(bits, int) else FULL_PRECISION
 
 
-def _note(layers: List[LayerCost], name: str, macs):
-    def hook(module: nn.Module, args: Tuple[Tensor, ...], output: Tensor) -> None:
-        bits = getattr(module, "bits", FULL_PRECISION)
-        layers.append(LayerCost(name, macs(module, args[0], output), bits, module.weight.numel()))
-
-    return hook
-
-
-def _pixels(x: Tensor) -> int:
-    return x.shape[0] * x.shape[-2] * x.shape[-1]
-
-
-_MACS = {
-    nn.Conv2d: lambda module, x, y: module.weight.numel() * _pixels(y),
-    nn.ConvTranspose2d: lambda module, x, y: module.weight.numel() * _pixels(x),
-    nn.Linear: lambda module, x, y: module.in_features * y.numel(),
-}
+def _weights(layer: nn.Module) -> int:
+    weight = getattr(layer, "weight", None)
+    return weight.numel() if isinstance(weight, torch.Tensor) else 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from quantnas_sr.cost import COSTS, edge_costs, expected_cost
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.search_space import Supernet
+from quantnas_sr.search_space.space import check_positive
 
 
 @LOSS_REGISTRY.register()
@@ -23,8 +24,12 @@ class HardwareCostLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1e-4, cost: str = "bitops", size: Sequence[int] = (32, 32)) -> None:
         super().__init__()
-        if cost not in COSTS:
+        if not isinstance(cost, str) or cost not in COSTS:
             raise OptionError(unknown("cost", cost, COSTS))
+        if not isinstance(size, (list, tuple)) or len(size) != 2:
+            raise OptionError(f"size: {size!r} is not a height and a width, such as [32, 32]")
+        for side in size:
+            check_positive("size", side)
         self.loss_weight = float(loss_weight)
         self.cost = cost
         self.size = tuple(size)

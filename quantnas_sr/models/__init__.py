@@ -1,4 +1,4 @@
-"""What BasicSR's registry of training loops gets from this package: the classes in the files that end in ``_model.py``."""
+"""What BasicSR's registry of models gets from this package: the classes in the files that end in ``_model.py``."""
 
 from quantnas_sr.registration import import_registered
 

@@ -1,7 +1,7 @@
 """Half-wave Gaussian quantization of activations (Cai et al., CVPR 2017; the paper's appendix B)."""
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def _half_wave_error(step: float, levels: int) -> float:
     return float(np.sum(second - 2 * value * first + value**2 * mass))
 
 
-@lru_cache(maxsize=None)
+@cache
 def optimal_step(bits: int) -> float:
     """The step that minimises the mean squared error on a half-wave standard Gaussian, by golden-section search.
 

@@ -51,7 +51,7 @@ class LSQWeight(nn.Module):
     tensor([[[[0.5000]]]])
     >>> weight = torch.tensor([-3.0, -0.2, 0.3, 3.0]).reshape(1, 4, 1, 1).requires_grad_()
     >>> quantizer(weight).flatten().tolist()
-    [-1.0, 0.0, 0.5, 0.5]
+    [-1.0, -0.0, 0.5, 0.5]
     >>> quantizer(weight).sum().backward()
     >>> weight.grad.flatten().tolist()
     [0.0, 1.0, 1.0, 0.0]

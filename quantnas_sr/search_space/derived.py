@@ -93,8 +93,9 @@ def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[
         raise GenotypeError(f"{path}: the checkpoint cannot be read ({error.strerror})") from None
     except Exception as error:
         raise GenotypeError(f"{path}: not a checkpoint ({type(error).__name__})") from None
+    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
     key = param_key or ("params_ema" if "params_ema" in checkpoint else "params")
-    state = checkpoint.get(key, checkpoint.get("params")) if isinstance(checkpoint, dict) else None
+    state = checkpoint.get(key, checkpoint.get("params"))
     if not isinstance(state, dict) or _GENOTYPE_KEY not in state:
         raise GenotypeError(f"{path}: carries no genotype under {key!r}, so it is not of a derived network")
     return state
@@ -104,5 +105,9 @@ def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> Der
     """Rebuild a trained network from its checkpoint alone, in evaluation mode on the CPU. As `read_state`."""
     state = read_state(path, param_key)
     network = DerivedNetwork(Genotype.from_tensor(state[_GENOTYPE_KEY], where=str(path)))
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise GenotypeError(f"{path}: its weights do not fit its genotype: {problem}") from None
     return network.eval()

@@ -14,11 +14,13 @@ from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import check_bits
 from quantnas_sr.search_space.adq import NORMS
 from quantnas_sr.search_space.operations import check_operation
-from quantnas_sr.search_space.space import SCALES, check_choice, check_fits, get_search_space
+from quantnas_sr.search_space.space import SCALES, check_choice, check_fits, check_positive, get_search_space
 
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")
 _ALLOWED = (*_REQUIRED, "origin")
+#: Levels of mappings whose lines are noted; a file that nests deeper, or in itself, is none of ours.
+_DEEPEST = 8
 
 
 class Choice(NamedTuple):
@@ -85,7 +87,11 @@ class Genotype:
     @classmethod
     def from_tensor(cls, data: Tensor, where: str = "checkpoint") -> "Genotype":
         """The inverse of `to_tensor`."""
-        return cls.from_dict(json.loads(bytes(data.cpu().tolist()).decode()), where)
+        try:
+            plain = json.loads(bytes(data.cpu().tolist()).decode())
+        except (AttributeError, TypeError, ValueError):
+            raise GenotypeError(f"{where}: the genotype that it carries cannot be read") from None
+        return cls.from_dict(plain, where)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Genotype":
@@ -136,7 +142,8 @@ def _note_lines(node: Any, path: Tuple[str, ...], lines: _Lines, where: str) -> 
         if here in lines:
             raise GenotypeError(f"{where}, line {key.start_mark.line + 1}: key {key.value!r} stands here twice")
         lines[here] = key.start_mark.line + 1
-        _note_lines(value, here, lines, where)
+        if value is not node and len(here) < _DEEPEST:
+            _note_lines(value, here, lines, where)
 
 
 class _Reader:
@@ -165,13 +172,22 @@ class _Reader:
         space = self.check(("search_space",), get_search_space, data["search_space"])
         self.check(("scale",), check_choice, "scale", data["scale"], SCALES)
         self.check(("norm",), check_choice, "norm", data["norm"], NORMS)
+        for key in ("num_feat", "num_block"):
+            self.check((key,), check_positive, key, data[key])
         sizes = data["scale"], data["num_feat"], data["num_block"]
         expected = self.check(("num_feat",), space.slots, *sizes)
         slots = self.slots(expected)
-        origin = data.get("origin") or {}
+        return Genotype(data["search_space"], *sizes, data["norm"], slots, self.origin())
+
+    def origin(self) -> Dict[str, Any]:
+        origin = self.data.get("origin") or {}
         if not isinstance(origin, dict):
             raise self.fail(f"origin must be a mapping, not {origin!r}", "origin")
-        return Genotype(data["search_space"], *sizes, data["norm"], slots, origin)
+        try:
+            json.dumps(origin)
+        except (TypeError, ValueError):
+            raise self.fail("origin may hold words, numbers, lists and mappings only", "origin") from None
+        return origin
 
     def keys(self, mapping: Any, required: Tuple[str, ...], allowed: Tuple[str, ...], *path: str) -> None:
         what = " ".join(path) or "a genotype"

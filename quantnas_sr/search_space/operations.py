@@ -5,7 +5,7 @@ noise) is up to the caller, who passes the function that makes it.
 """
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
@@ -109,7 +109,7 @@ COMMON_OPERATIONS = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(name: str) -> Tuple[Optional[_Family], Optional["re.Match[str]"]]:
     for family in _FAMILIES:
         match = family.pattern.fullmatch(name)

@@ -5,6 +5,7 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
+from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import QuantConv2d
 from quantnas_sr.search_space.adq import ADQ
 from quantnas_sr.search_space.esa import ESA
@@ -55,13 +56,17 @@ class RFDNSkeleton(nn.Module):
     Args:
         fill: makes the module of a slot.
         scale: s, 2, 3 or 4.
-        num_feat: C, even.
+        num_feat: C, at least 4.
         num_block: number of cells.
         norm: of `ADQ`, around each cell.
     """
 
     def __init__(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> None:
         super().__init__()
+        if num_feat < 4:
+            raise OptionError(
+                f"num_feat: {num_feat} leaves ESA without a channel. Allowed in the space rfdn: 4 or more"
+            )
         self.num_feat = num_feat
         self.cells = nn.ModuleList(ADQ(RFDNCell(fill, num_feat, i), num_feat, norm) for i in range(num_block))
         self.fuse = nn.Sequential(fixed_conv(num_block * num_feat, num_feat, 1), fixed_conv(num_feat, num_feat, 3))
@@ -90,7 +95,7 @@ RFDN_SPACE = register_search_space(
         num_feat=48,
         num_block=4,
         candidates={
-            "default": {kind: _SIX for kind in ("body", "skip", "upsample", "tail")},
+            "default": dict.fromkeys(("body", "skip", "upsample", "tail"), _SIX),
             # two groups do not divide the tail's three channels
             "large": {"body": _NINE, "skip": _NINE, "upsample": _NINE, "tail": _SIX},
         },

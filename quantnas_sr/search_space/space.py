@@ -43,9 +43,8 @@ class SearchSpace:
         """
         check_choice("scale", scale, SCALES)
         check_choice("norm", norm, NORMS)
-        for key, value in (("num_feat", num_feat), ("num_block", num_block)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{key}: {value!r} is not a whole number above 0")
+        check_positive("num_feat", num_feat)
+        check_positive("num_block", num_block)
         return self.skeleton(fill, scale=scale, num_feat=num_feat, num_block=num_block, norm=norm)
 
     def slots(self, scale: int, num_feat: int, num_block: int) -> Dict[str, Slot]:
@@ -76,8 +75,10 @@ class SearchSpace:
             if candidates not in self.candidates:
                 raise OptionError(unknown("candidates", candidates, self.candidates, where=f"search space {self.name}"))
             table = dict(self.candidates[candidates])
-        else:
+        elif isinstance(candidates, Mapping):
             table = {**self.candidates["default"], **candidates}
+        else:
+            raise OptionError(f"candidates: {candidates!r} is neither the name of a list nor a mapping by kind of slot")
         kinds = {slot.kind for slot in slots.values()}
         for kind in table:
             if kind not in kinds:
@@ -88,7 +89,7 @@ class SearchSpace:
 
 
 def _check_list(kind: str, names: Sequence[str]) -> None:
-    if isinstance(names, str) or not names:
+    if not isinstance(names, (list, tuple)) or not names:
         raise OptionError(f"candidates: {kind} must be a list of operations, not {names!r}")
     for name in names:
         check_operation(name, where=f"candidates: {kind}")
@@ -98,8 +99,14 @@ def _check_list(kind: str, names: Sequence[str]) -> None:
 
 def check_choice(key: str, value: object, allowed: Sequence) -> None:
     """Raise an OptionError that names ``key`` unless ``value`` is one of ``allowed``."""
-    if value not in allowed:
+    if not any(value == choice and type(value) is type(choice) for choice in allowed):
         raise OptionError(unknown(key, value, map(str, allowed)))
+
+
+def check_positive(key: str, value: object) -> None:
+    """Raise an OptionError that names ``key`` unless ``value`` is a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{key}: {value!r} is not a whole number above 0")
 
 
 def check_fits(operation: str, slot: Slot, num_feat: int) -> None:
@@ -133,6 +140,6 @@ def get_search_space(name: object) -> SearchSpace:
     Raises:
         OptionError: there is none.
     """
-    if name not in _SPACES:
+    if not isinstance(name, str) or name not in _SPACES:
         raise OptionError(unknown("search space", name, _SPACES))
     return _SPACES[name]

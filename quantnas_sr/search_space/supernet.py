@@ -1,5 +1,6 @@
 """The supernet: a skeleton whose every slot holds all its candidates at all bit widths."""
 
+import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
@@ -82,12 +83,14 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
         selections = {name: self._select(self.alphas[name]) for name in self.slots}
-        for layer in self.mixed_layers():
+        layers = list(self.mixed_layers())
+        for layer in layers:
             layer.selection = selections[layer.slot.name]
-        y = self.skeleton(x)
-        for layer in self.mixed_layers():
-            layer.selection = None
-        return y
+        try:
+            return self.skeleton(x)
+        finally:
+            for layer in layers:
+                layer.selection = None
 
     def _select(self, alphas: Tensor) -> Selection:
         if self.training:
@@ -155,11 +158,12 @@ def check_bit_list(bits: Any) -> Tuple[int, ...]:
     Raises:
         OptionError: empty, not a list, repeated, or not a bit width.
     """
-    if isinstance(bits, (str, int)) or not bits:
+    if not isinstance(bits, (list, tuple)) or not bits:
         raise OptionError(f"bits: {bits!r} is not a list of at least one bit width, such as [4, 8]")
-    if len(set(bits)) != len(bits):
+    widths = sorted(check_bits(b) for b in bits)
+    if len(set(widths)) != len(widths):
         raise OptionError(f"bits: {list(bits)} names a bit width twice")
-    return tuple(sorted(check_bits(b) for b in bits))
+    return tuple(widths)
 
 
 def check_temperature(temperature: Any) -> Tuple[float, float]:
@@ -172,6 +176,6 @@ def check_temperature(temperature: Any) -> Tuple[float, float]:
         start, end = (float(value) for value in temperature)
     except (TypeError, ValueError):
         start = end = 0.0
-    if start <= 0 or end <= 0:
+    if not (0 < start < math.inf and 0 < end < math.inf):
         raise OptionError(f"temperature: {temperature!r} is not two numbers above 0, such as [5.0, 0.5]")
     return start, end

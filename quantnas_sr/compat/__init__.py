@@ -1,0 +1,37 @@
+"""Makes BasicSR 1.4.2 (PyPI and GitHub master) work on today's torch, torchvision and Python, and without a GPU.
+
+``apply`` installs every patch. Each is one function whose docstring names the defect, and changes something only where
+the defect is: the functions of BasicSR are wrapped, never copied.
+"""
+
+import functools
+
+from quantnas_sr.compat.imports import provide_functional_tensor, reach_child_processes, when_basicsr_is_imported
+
+__all__ = ["apply", "when_basicsr_is_imported"]
+
+
+@functools.cache
+def apply() -> None:
+    """Install every patch, once.
+
+    This imports BasicSR. Where BasicSR is importing us instead, its parts are patched at the end of its import.
+    """
+    provide_functional_tensor()
+    reach_child_processes()
+    when_basicsr_is_imported(_patch_basicsr)
+
+
+def _patch_basicsr() -> None:
+    from quantnas_sr.compat import data, models, no_cuda, options
+
+    models.load_weights_only()
+    models.offer_torch_optimizers()
+    models.average_buffers()
+    no_cuda.resume_without_cuda()
+    no_cuda.distribute_without_cuda()
+    no_cuda.wrap_network_without_cuda()
+    options.read_plain_yaml()
+    options.accept_dashed_local_rank()
+    data.name_broken_pairs()
+    data.report_prefetch_failures()

@@ -1,0 +1,99 @@
+"""Errors of the datasets and loaders of BasicSR that would otherwise name no file, or not appear at all."""
+
+import functools
+import os
+from typing import Any, Dict, Optional
+
+import cv2
+import numpy as np
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+from quantnas_sr.errors import DataError
+
+
+def name_broken_pairs() -> None:
+    """``PairedImageDataset`` fails on an image that does not decode, or on a pair of wrong sizes, and names no file."""
+    original = PairedImageDataset.__getitem__
+
+    @functools.wraps(original)
+    def __getitem__(self: PairedImageDataset, index: int) -> Dict[str, Any]:
+        pair = self.paths[index]
+        try:
+            item = original(self, index)
+        except Exception as error:
+            _blame_pair(self, pair, error)
+            raise
+        if self.opt["phase"] != "train":
+            _check_scale(self, pair, item)
+        return item
+
+    PairedImageDataset.__getitem__ = __getitem__
+
+
+def _blame_pair(dataset: PairedImageDataset, pair: Dict[str, str], error: Exception) -> None:
+    """Raise a DataError if it was the images that made ``error`` happen."""
+    if dataset.file_client is None:
+        return
+    for kind in ("gt", "lq"):
+        problem = _image_problem(dataset, pair, kind)
+        if problem is not None:
+            raise DataError(f"{_name_pair(dataset, pair)}: the {kind.upper()} image {problem}") from error
+    if isinstance(error, ValueError):
+        raise DataError(f"{_name_pair(dataset, pair)}: {''.join(map(str, error.args))}") from error
+
+
+def _image_problem(dataset: PairedImageDataset, pair: Dict[str, str], kind: str) -> Optional[str]:
+    try:
+        content = dataset.file_client.get(pair[f"{kind}_path"], kind)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if content is None:
+        return "is not in the LMDB"
+    if not content or cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None:
+        return "does not decode as an image"
+    return None
+
+
+def _check_scale(dataset: PairedImageDataset, pair: Dict[str, str], item: Dict[str, Any]) -> None:
+    """Outside of training BasicSR crops a GT that is too large, and lets one through that is too small."""
+    gt, lq = tuple(item["gt"].shape[-2:]), tuple(item["lq"].shape[-2:])
+    scale = dataset.opt["scale"]
+    if gt != (lq[0] * scale, lq[1] * scale):
+        raise DataError(f"{_name_pair(dataset, pair)}: GT {gt} is smaller than {scale} times LQ {lq}")
+
+
+def _name_pair(dataset: PairedImageDataset, pair: Dict[str, str]) -> str:
+    gt, lq = pair["gt_path"], pair["lq_path"]
+    if dataset.file_client.backend == "lmdb":
+        gt, lq = os.path.join(dataset.gt_folder, gt), os.path.join(dataset.lq_folder, lq)
+    return f"{gt} / {lq}"
+
+
+class _Failure:
+    """An exception on its way from the prefetching thread to the one that waits for data."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def report_prefetch_failures() -> None:
+    """With ``prefetch_mode: cpu``, an error in the dataset ends the prefetching thread and training waits for ever."""
+    run, following = PrefetchGenerator.run, PrefetchGenerator.__next__
+
+    @functools.wraps(run)
+    def run_to_failure(self: PrefetchGenerator) -> None:
+        try:
+            run(self)
+        except BaseException as error:
+            self.queue.put(_Failure(error))
+            self.queue.put(None)
+
+    @functools.wraps(following)
+    def next_or_failure(self: PrefetchGenerator) -> Any:
+        item = following(self)
+        if isinstance(item, _Failure):
+            raise item.error
+        return item
+
+    PrefetchGenerator.run, PrefetchGenerator.__next__ = run_to_failure, next_or_failure

@@ -1,0 +1,72 @@
+"""Optimizers, the moving average and checkpoints of ``basicsr.models``."""
+
+import functools
+import inspect
+import types
+from typing import Any, Callable, Dict, Type
+
+import torch
+from basicsr import train
+from basicsr.models import base_model
+from basicsr.models.base_model import BaseModel
+from torch import nn
+
+from quantnas_sr.compat.replacing import alike
+from quantnas_sr.errors import OptionError, unknown
+
+
+def load_weights_only() -> None:
+    """Before torch 2.6, ``torch.load`` runs whatever code a downloaded checkpoint contains."""
+    if torch.__version__ < (2, 6):
+        safe = alike(torch, load=functools.partial(torch.load, weights_only=True))
+        train.torch = base_model.torch = safe
+
+
+def offer_torch_optimizers() -> None:
+    """``get_optimizer`` knows only Adam (PyPI) or a handful (GitHub): offer every optimizer of torch by its name."""
+    original = BaseModel.get_optimizer
+
+    @functools.wraps(original)
+    def get_optimizer(self: BaseModel, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        try:
+            return original(self, optim_type, params, lr, **kwargs)
+        except NotImplementedError:
+            known = torch_optimizers()
+        if optim_type not in known:
+            raise OptionError(unknown("optimizer", optim_type, known))
+        return known[optim_type](params, lr=lr, **kwargs)
+
+    BaseModel.get_optimizer = get_optimizer
+
+
+def torch_optimizers() -> Dict[str, Type[torch.optim.Optimizer]]:
+    """Every optimizer but those that need a closure or sparse gradients, which no model of BasicSR has."""
+    special = ("Optimizer", "LBFGS", "SparseAdam")
+    return {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and name not in special
+    }
+
+
+def average_buffers() -> None:
+    """``model_ema`` averages parameters only: the statistics of BatchNorm stay at their initial values."""
+    original = BaseModel.model_ema
+    if _buffers_follow(original):
+        return
+
+    @functools.wraps(original)
+    def model_ema(self: BaseModel, decay: float = 0.999) -> None:
+        original(self, decay)
+        buffers = dict(self.get_bare_model(self.net_g).named_buffers())
+        for name, buffer in self.net_g_ema.named_buffers():
+            buffer.copy_(buffers[name])
+
+    BaseModel.model_ema = model_ema
+
+
+def _buffers_follow(model_ema: Callable) -> bool:
+    probe = types.SimpleNamespace(net_g=nn.BatchNorm1d(1), net_g_ema=nn.BatchNorm1d(1), get_bare_model=lambda net: net)
+    probe.net_g.running_mean.fill_(1)
+    model_ema(probe, 0)
+    return bool(probe.net_g_ema.running_mean == 1)

@@ -1,0 +1,52 @@
+"""One thread and a fixed seed for every test, and networks small enough to build in an instant."""
+
+from typing import Any, Callable, Dict
+
+import pytest
+import torch
+
+from quantnas_sr.search_space import Genotype, Supernet, get_search_space
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def supernet() -> Callable[..., Supernet]:
+    """Makes a supernet of 12 channels and one block."""
+
+    def make(search_space: str = "basic", **options: Any) -> Supernet:
+        return Supernet(search_space, **{"num_feat": 12, "num_block": 1, "scale": 2, **options})
+
+    return make
+
+
+@pytest.fixture
+def genotype() -> Callable[..., Genotype]:
+    """Makes a genotype of 12 channels and one block with one choice in every slot, but for the ones given by name."""
+
+    def make(search_space: str = "basic", operation: str = "simple_3x3", bits: int = 8, **chosen: Any) -> Genotype:
+        slots: Dict[str, Any] = dict.fromkeys(get_search_space(search_space).slots(2, 12, 1), (operation, bits))
+        slots.update(chosen)
+        sizes = {"scale": 2, "num_feat": 12, "num_block": 1, "norm": "adq"}
+        entries = {name: {"operation": op, "bits": b} for name, (op, b) in slots.items()}
+        return Genotype.from_dict({"genotype_version": 1, "search_space": search_space, **sizes, "slots": entries})
+
+    return make
+
+
+@pytest.fixture
+def randomize() -> Callable[[torch.nn.Module], None]:
+    """Moves every parameter and statistic of a network away from where it started, so that no two of them agree."""
+
+    def move(network: torch.nn.Module) -> None:
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.mul_(torch.rand_like(tensor) + 0.5).add_(0.01 * torch.rand_like(tensor))
+
+    return move

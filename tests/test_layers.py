@@ -1,0 +1,165 @@
+"""The house rule: imports go one way, and every registered class stands in a file that says so."""
+
+import ast
+from pathlib import Path
+from typing import Iterator, List, Set, Tuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "quantnas_sr"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+#: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
+FLOORS: Tuple[Tuple[str, ...], ...] = (
+    ("errors", "files", "version", "registration", "compat"),
+    ("quantization",),
+    ("search_space",),
+    ("cost",),
+    ("archs", "losses", "data"),
+    ("options",),
+    ("models",),
+    ("report", "deploy"),
+    ("cli", "train", "test", "demo", "__init__", "__main__"),
+)
+#: Neighbours that may use each other: the ground floor, and the entrances.
+OPEN_FLOORS = (0, len(FLOORS) - 1)
+#: Where a rule is narrower than the floors: all that these may use.
+NARROW = {
+    "errors": set(),
+    "files": set(),
+    "version": set(),
+    "registration": set(),
+    "quantization": {"errors"},
+    "search_space": {"quantization", "errors", "files"},
+}
+#: Words of a search that nothing below it may say.
+SEARCH_WORDS = ("search_space", "supernet", "genotype", "alphas", "candidate")
+
+REGISTRIES = {
+    "_arch": "ARCH_REGISTRY",
+    "_model": "MODEL_REGISTRY",
+    "_loss": "LOSS_REGISTRY",
+    "_dataset": "DATASET_REGISTRY",
+}
+
+every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+registered_files = pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.stem.endswith(tuple(REGISTRIES))], ids=lambda path: path.name
+)
+
+
+def part_of(path: Path) -> str:
+    """The folder of the package that a file is in, or its own name."""
+    first = path.relative_to(ROOT).parts[0]
+    return first[: -len(".py")] if first.endswith(".py") else first
+
+
+def floor_of(part: str) -> int:
+    floors = [i for i, parts in enumerate(FLOORS) if part in parts]
+    assert floors, f"{part} has no floor yet: add it to FLOORS"
+    return floors[0]
+
+
+def imports(tree: ast.AST) -> Iterator[Tuple[int, str]]:
+    """Line and part of every import of the package itself, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names: List[str] = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+            if node.module == "quantnas_sr":
+                names = [f"quantnas_sr.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "quantnas_sr":
+                yield node.lineno, rest.partition(".")[0] or "__init__"
+
+
+def parts_of_package() -> Set[str]:
+    return {part_of(path) for path in MODULES}
+
+
+@every_module
+def test_imports_go_down(path):
+    part = part_of(path)
+    floor = floor_of(part)
+    for line, used in imports(ast.parse(path.read_text())):
+        if used == part or used == "__version__":
+            continue
+        place = f"{path.relative_to(ROOT.parent)}:{line}: {part} uses {used}"
+        other = floor_of(used)
+        assert other < floor or (other == floor and floor in OPEN_FLOORS), f"{place}, which is not below it"
+        assert used in NARROW.get(part, {used}), f"{place}, but may use only {sorted(NARROW[part])}"
+
+
+@every_module
+def test_imports_are_absolute(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}:{node.lineno}: a relative import"
+
+
+def test_every_part_has_its_floor():
+    for part in parts_of_package():
+        floor_of(part)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "quantization").glob("*.py")), ids=lambda path: path.name)
+def test_quantization_knows_nothing_of_a_search(path):
+    names = {
+        getattr(node, key)
+        for node in ast.walk(ast.parse(path.read_text()))
+        for key in ("id", "attr", "arg", "name")
+        if isinstance(getattr(node, key, None), str)
+    }
+    said = {name for name in names if any(word in name.lower() for word in SEARCH_WORDS)}
+    assert not said
+
+
+def registrations(tree: ast.AST) -> Set[str]:
+    """The registries that a module registers something with."""
+    return {
+        node.func.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "register"
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in REGISTRIES.values()
+    }
+
+
+@every_module
+def test_only_files_that_say_so_register_and_with_the_registry_that_they_name(path):
+    suffix = "_" + path.stem.rpartition("_")[2]
+    expected = {REGISTRIES[suffix]} if suffix in REGISTRIES else set()
+    assert registrations(ast.parse(path.read_text())) == expected
+
+
+@registered_files
+def test_every_class_of_such_a_file_is_registered_or_part_of_one_that_is(path):
+    tree = ast.parse(path.read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    registered = {node.name for node in classes if any(registrations(d) for d in node.decorator_list)}
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    for node in classes:
+        assert node.name in registered or node.name in used, f"{path.name}: {node.name} is neither"
+
+
+@pytest.mark.parametrize(
+    "registry, names",
+    [
+        ("ARCH_REGISTRY", "QuantNASSupernet QuantNASBasic QuantNASRFDN QuantNASNetwork RFDN ADQ"),
+        ("MODEL_REGISTRY", "QuantNASSearchModel QuantNASModel"),
+        ("DATASET_REGISTRY", "QuantNASSearchDataset"),
+        ("LOSS_REGISTRY", "EntropyLoss HardwareCostLoss"),
+    ],
+)
+def test_importing_the_package_registers_every_name_that_an_options_file_can_say(registry, names):
+    from basicsr.utils import registry as registries
+
+    import quantnas_sr  # noqa: F401
+
+    missing = [name for name in names.split() if name not in getattr(registries, registry)]
+    assert not missing

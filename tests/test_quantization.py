@@ -1,0 +1,296 @@
+"""Quantizers: the numbers of the authors' code, the formulas, and that integers and dequantized values agree."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from golden import golden_arrays
+from torch.nn import functional as F
+
+from quantnas_sr.cost import count
+from quantnas_sr.errors import OptionError
+from quantnas_sr.quantization import (
+    HWGQ,
+    LSQWeight,
+    QNoise,
+    QuantConv2d,
+    check_bits,
+    hwgq_step,
+    lsq_range,
+    optimal_step,
+    set_quantize,
+    unit_noise_std,
+)
+
+WEIGHT_BITS = range(2, 17)
+ACTIVATION_BITS = range(1, 17)
+AUTHORS_STEPS = {
+    1: 1.0576462792297525,
+    2: 0.6356366866203315,
+    3: 0.3720645813370479,
+    4: 0.21305606790772952,
+    8: 0.020300567823662602,
+    16: 9.714825915156693e-05,
+}
+
+
+def case_of(name):
+    arrays = golden_arrays("quantizers.npz")
+    return {key.partition("/")[2]: value for key, value in arrays.items() if key.partition("/")[0] == name}
+
+
+def assert_close(actual, expected, tolerance=1e-6):
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+# --- LSQ
+
+
+@pytest.mark.parametrize("clipped", ["", "_clipped"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_lsq_computes_what_the_authors_code_computes(bits, clipped):
+    case = case_of(f"lsq{bits}{clipped}")
+    quantizer = LSQWeight(bits, len(case["weight"]))
+    quantizer.step.data.copy_(case["step"])
+    weight = case["weight"].clone().requires_grad_()
+    output = quantizer(weight)
+    output.backward(case["grad_output"])
+    assert_close(output, case["output"])
+    assert_close(weight.grad, case["grad_weight"])
+    assert_close(quantizer.step.grad, case["grad_step"])
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_lsq_steps_start_where_the_authors_steps_start(bits):
+    case = case_of(f"lsq{bits}")
+    quantizer = LSQWeight(bits, len(case["weight"]))
+    quantizer.init_step(case["weight"])
+    assert_close(quantizer.step.detach(), case["step"])
+
+
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+def test_lsq_forward_is_its_integers_times_its_step(bits):
+    quantizer = LSQWeight(bits, 4)
+    weight = torch.randn(4, 3, 3, 3)
+    quantizer.init_step(weight)
+    wide = weight * 2**bits
+    integers = quantizer.to_int(wide)
+    assert lsq_range(bits) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    assert (integers.min(), integers.max()) == lsq_range(bits)
+    assert torch.equal(integers, integers.round())
+    assert torch.equal(quantizer(wide), integers * quantizer.step)
+    assert torch.equal(quantizer(weight), quantizer.to_int(weight) * quantizer.step)
+
+
+def test_lsq_step_starts_at_twice_the_mean_over_the_root_of_qmax():
+    weight = torch.tensor([1.0, -3.0, 0.5, 0.5]).reshape(2, 2, 1, 1)
+    quantizer = LSQWeight(4, 2)
+    quantizer.init_step(weight)
+    assert_close(quantizer.step.flatten(), torch.tensor([2 * 2.0, 2 * 0.5]) / math.sqrt(7))
+
+
+def test_lsq_of_a_channel_of_zeros_is_zeros():
+    quantizer = LSQWeight(4, 2)
+    weight = torch.zeros(2, 3, 3, 3)
+    quantizer.init_step(weight)
+    assert torch.equal(quantizer(weight), weight)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_lsq_step_gradient_is_the_numeric_slope_with_rounding_errors_held(bits):
+    """Straight-through: ``round(u) = u + error`` where the error does not move with the step."""
+    quantizer = LSQWeight(bits, 1).double()
+    low, high = lsq_range(bits)
+    step, size = 0.5, 64
+    weight = torch.linspace(2 * low * step, 2 * high * step, size, dtype=torch.float64).reshape(1, size, 1, 1) + 1e-3
+    inside = (weight / step).clamp(low, high)
+    error = inside.round() - inside
+
+    def surrogate(s):
+        return s * ((weight / s).clamp(low, high) + error)
+
+    weights_of_sum = torch.randn_like(weight)
+    numeric = ((surrogate(step + 1e-6) - surrogate(step - 1e-6)) / 2e-6 * weights_of_sum).sum()
+    quantizer.step.data.fill_(step)
+    (quantizer(weight) * weights_of_sum).sum().backward()
+    torch.testing.assert_close(quantizer.step.grad.sum(), numeric / math.sqrt(high * size), rtol=1e-6, atol=1e-8)
+
+
+def test_lsq_weight_gradient_passes_inside_the_range_only():
+    quantizer = LSQWeight(3, 1)
+    weight = torch.tensor([-9.0, -4.0, -1.2, 0.0, 2.9, 3.0, 9.0]).reshape(1, 7, 1, 1).requires_grad_()
+    quantizer(weight).sum().backward()
+    assert weight.grad.flatten().tolist() == [0, 1, 1, 1, 1, 1, 0]
+
+
+# --- HWGQ
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_hwgq_computes_what_the_authors_code_computes(bits):
+    case = case_of(f"hwgq{bits}")
+    x = case["input"].clone().requires_grad_()
+    quantizer = HWGQ(bits)
+    output = quantizer(x)
+    output.backward(case["grad_output"])
+    assert quantizer.step == pytest.approx(float(case["step"]), rel=1e-12)
+    assert_close(output, case["output"])
+    assert_close(x.grad, case["grad_input"])
+
+
+@pytest.mark.parametrize("bits", ACTIVATION_BITS)
+def test_hwgq_forward_is_its_integers_times_its_step(bits):
+    quantizer = HWGQ(bits)
+    x = torch.randn(2, 3, 16, 16) * quantizer.step * 2**bits
+    integers = quantizer.to_int(x)
+    assert (integers.min(), integers.max()) == (0, 2**bits - 1)
+    assert torch.equal(integers, integers.round())
+    assert torch.equal(quantizer(x), integers * quantizer.step)
+
+
+def test_hwgq_leaves_its_input_as_it_is():
+    x = torch.randn(100)
+    before = x.clone()
+    HWGQ(4)(x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("bits", sorted(AUTHORS_STEPS))
+def test_hwgq_steps_are_the_authors_where_they_give_one(bits):
+    assert hwgq_step(bits) == HWGQ(bits).step == AUTHORS_STEPS[bits]
+
+
+def half_wave_error(step, bits):
+    """Mean squared error on a half-wave Gaussian by the trapezoidal rule."""
+    x = np.linspace(0, 12, 2**20 + 1)
+    quantized = np.clip(np.rint(x / step), 0, 2**bits - 1) * step
+    return float(np.sum((x - quantized) ** 2 * np.exp(-(x**2) / 2)))
+
+
+@pytest.mark.parametrize("bits", [b for b in ACTIVATION_BITS if b not in AUTHORS_STEPS])
+def test_other_hwgq_steps_are_a_minimum_of_the_squared_error(bits):
+    step = hwgq_step(bits)
+    best = half_wave_error(step, bits)
+    for factor in (0.9, 0.97, 1.03, 1.1):
+        assert best < half_wave_error(step * factor, bits)
+
+
+@pytest.mark.parametrize("bits, step", [(4, 0.19325), (8, 0.016528)])
+def test_optimal_step_is_the_known_optimum(bits, step):
+    assert optimal_step(bits) == pytest.approx(step, rel=3e-5)
+
+
+def test_steps_shrink_with_every_bit():
+    for step in (hwgq_step, optimal_step):
+        steps = [step(bits) for bits in ACTIVATION_BITS]
+        assert steps == sorted(steps, reverse=True)
+        assert len(set(steps)) == len(steps)
+
+
+# --- noise
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_noise_is_as_strong_as_the_authors(bits):
+    case = case_of(f"qnoise{bits}")
+    strength = float(case["input_range"]) * unit_noise_std(bits)
+    assert strength == pytest.approx(float(case["noise_std"]), rel=5e-3)
+    assert abs(float(case["noise_mean"])) < 0.02 * strength
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_noise_is_half_a_step_strong_for_a_range_of_one(bits):
+    assert unit_noise_std(bits) == 1 / (2**bits - 1) / 2
+
+
+@pytest.mark.parametrize("distribution, of_a_step", [("gaussian", 1 / 2), ("uniform", 1 / math.sqrt(12))])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_noise_has_its_standard_deviation(bits, distribution, of_a_step):
+    x = torch.rand(200_000) * 6 - 2
+    step = float(x.max() - x.min()) / (2**bits - 1)
+    noise = QNoise(bits, distribution)(x)
+    assert float(noise.std()) == pytest.approx(of_a_step * step, rel=0.01)
+    assert abs(float(noise.mean())) < 0.01 * step
+    assert (float(noise.abs().max()) <= step / 2 * (1 + 1e-5)) == (distribution == "uniform")
+
+
+def test_noise_carries_no_gradient_to_the_tensor():
+    x = torch.randn(50, requires_grad=True)
+    assert not QNoise(4)(x).requires_grad
+    (x + QNoise(4)(x)).sum().backward()
+    assert torch.equal(x.grad, torch.ones(50))
+
+
+def test_noise_of_an_unknown_distribution_is_refused():
+    with pytest.raises(ValueError, match="'normal'.*gaussian, uniform"):
+        QNoise(4, "normal")
+
+
+# --- the convolution
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantized_convolution_computes_and_costs_what_the_authors_does(bits):
+    case = case_of(f"qaconv{bits}")
+    conv = QuantConv2d(6, 8, 3, bits)
+    conv.weight.data.copy_(case["weight"])
+    conv.weight_quantizer.step.data.copy_(case["step"])
+    assert_close(conv(case["input"]), case["output"])
+    assert count(conv, tuple(case["input"].shape[2:]), channels=6).bitops == float(case["bitops"])
+
+
+def test_quantized_convolution_is_eq_2():
+    conv = QuantConv2d(4, 6, (3, 1), bits=4, bias=True)
+    x = torch.randn(2, 4, 5, 7)
+    expected = F.conv2d(HWGQ(4)(x), conv.weight_quantizer(conv.weight), conv.bias, padding=(1, 0))
+    assert torch.equal(conv(x), expected)
+    assert expected.shape == (2, 6, 5, 7)
+
+
+def test_32_bits_are_the_weight_as_it_is_after_prelu():
+    conv = QuantConv2d(4, 6, 3, bits=32)
+    x = torch.randn(2, 4, 5, 7)
+    assert_close(conv(x), F.conv2d(F.leaky_relu(x, 0.1), conv.weight, padding=1))
+
+
+def test_steps_are_parameters_and_follow_the_weight_they_start_from():
+    conv = QuantConv2d(4, 6, 3, bits=4)
+    assert {name for name, _ in conv.named_parameters()} == {"weight", "weight_quantizer.step"}
+    mean = conv.weight.abs().mean(dim=(1, 2, 3)) * 2 / math.sqrt(7)
+    assert_close(conv.weight_quantizer.step.flatten(), mean)
+
+
+def test_switched_off_a_network_computes_in_full_precision_and_keeps_its_parameters():
+    network = torch.nn.Sequential(QuantConv2d(3, 4, 3, bits=4), QuantConv2d(4, 3, 1, bits=32))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    x = torch.randn(1, 3, 6, 6)
+    set_quantize(network, False)
+    first = F.conv2d(torch.relu(x), network[0].weight, padding=1)
+    assert_close(network(x), F.conv2d(F.leaky_relu(first, 0.1), network[1].weight))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_switched_on_the_steps_start_anew_and_a_network_that_is_on_is_left_alone():
+    conv = QuantConv2d(3, 4, 3, bits=4)
+    start = conv.weight_quantizer.step.detach().clone()
+    conv.weight_quantizer.step.data.mul_(3)
+    set_quantize(conv, True)
+    assert_close(conv.weight_quantizer.step.detach(), 3 * start)
+    set_quantize(conv, False)
+    conv.weight.data.mul_(2)
+    set_quantize(conv, True)
+    assert_close(conv.weight_quantizer.step.detach(), 2 * start)
+
+
+@pytest.mark.parametrize("bits", [*WEIGHT_BITS, 32])
+def test_bit_widths_that_can_be_built_are_allowed(bits):
+    assert check_bits(bits) == bits
+    assert QuantConv2d(3, 4, 3, bits)(torch.randn(1, 3, 6, 6)).shape == (1, 4, 6, 6)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 17, 31, 33, -4, 4.0, "8", True, None, [4]])
+def test_other_bit_widths_are_refused_by_key_and_value(bits):
+    with pytest.raises(OptionError) as caught:
+        check_bits(bits, where="network_g.bits")
+    assert str(caught.value).startswith(f"network_g.bits: {bits!r} is not a bit width. Allowed: 2 to 16, or 32")
