@@ -4,6 +4,7 @@ Every step is a command that can be typed by hand; it is printed before it runs.
 ``experiments/demo``.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -64,7 +65,9 @@ def run(*command: str) -> None:
     if command[0] == "basicsr":
         script = [sys.executable, f"quantnas_sr/{command[1]}.py", *command[2:]]
     lines: List[str] = []
-    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    # patches this small gain nothing from a second thread, and lose much to one that waits for a busy core
+    with subprocess.Popen(script, env={"OMP_NUM_THREADS": "1", **os.environ}, **streams) as process:
         for line in process.stdout:
             lines.append(line)
             shown = _SHOWN.search(line)

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import resource
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from basicsr.archs.ecbsr_arch import ECBSR
 from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.srresnet_arch import MSRResNet
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from quantnas_sr.archs.rfdn_arch import RFDN
@@ -54,6 +54,7 @@ NETWORKS = {
     "RFDN": lambda: RFDN(num_feat=16, num_block=2),
     "every layer": EveryLayer,
     "recursive": Recursive,
+    "nothing in the middle": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(), nn.Conv2d(4, 3, 1)),
 }
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -105,11 +106,20 @@ def test_counting_a_network_with_batch_norm_leaves_its_statistics(genotype):
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+class Spy(nn.Conv2d):
+    """Remembers whether the image that it was given has any memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.empty = x.is_meta or isinstance(x, FakeTensor)
+        return super().forward(x)
+
+
 def test_a_huge_image_takes_no_memory():
-    network = MSRResNet(num_feat=64, num_block=2)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert count(network, (4000, 4000)).macs == count(network, (40, 40)).macs * 10_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Spy(4, 2, 1))
+    seen = []
+    network[1].register_forward_hook(lambda module, *_: seen.append(module.empty))
+    assert count(network, (4000, 4000)).macs == 20 * 4000 * 4000
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +218,13 @@ def test_operations_without_convolutions_cost_nothing(supernet):
         table = edge_costs(net, cost)["body_0"]
         assert table[:2].eq(0).all()
         assert table[2].gt(0).all()
+
+
+@pytest.mark.parametrize("operation", ["zero", "skip_connect"])
+def test_a_network_with_an_operation_without_convolutions_costs_its_other_layers(operation, genotype):
+    full, less = (count(DerivedNetwork(genotype(skip=(name, 8)))) for name in ("simple_1x1", operation))
+    assert less.layers == [layer for layer in full.layers if ".skip." not in layer.name]
+    assert len(full.layers) - len(less.layers) == 1
 
 
 def test_expected_cost_is_the_mean_edge_at_uniform_alphas(supernet):

@@ -276,6 +276,15 @@ def test_derived_network_computes_what_the_supernet_does_at_one_hot_alphas(
         torch.testing.assert_close(derived(x), net(x), rtol=1e-6, atol=1e-6)
 
 
+def test_hard_gumbel_evaluates_what_would_be_derived_now(supernet, randomize):
+    net, x = supernet(bit_mixer="shared", selector="hard_gumbel"), image()
+    randomize(net)
+    for alphas in net.alphas.values():
+        alphas.data.normal_()
+    net.eval()
+    torch.testing.assert_close(net(x), net.derive()(x), rtol=1e-6, atol=1e-6)
+
+
 @every_space
 def test_derived_from_noise_the_weights_go_on_and_the_steps_start_from_them(search_space, supernet, randomize):
     net = supernet(search_space, bits=[4, 8])

@@ -68,8 +68,14 @@ class _MacCounter(TorchDispatchMode):
         self.macs: Dict[nn.Module, int] = {}
         self._running: List[nn.Module] = []
         for module in network.modules():
-            module.register_forward_pre_hook(lambda module, args: self._running.append(module))
-            module.register_forward_hook(lambda module, args, output: self._running.pop() and None)
+            module.register_forward_pre_hook(self._enter)
+            module.register_forward_hook(self._leave)
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self._running.append(module)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._running.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Tuple = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

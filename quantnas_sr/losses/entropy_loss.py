@@ -55,7 +55,7 @@ class EntropyLoss(nn.Module):
             progress: share of the search that is done, 0 <= progress < 1.
             warmup: share of the search before the first step of the alphas.
         """
-        epoch = int(progress * self.epochs)
+        epoch = int(progress * self.epochs + 1e-9)
         factor = entropy_factor(epoch, self.epochs, min(round(warmup * self.epochs), self.epochs - 2))
         return self.loss_weight * factor * total_entropy(probabilities)
 

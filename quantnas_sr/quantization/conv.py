@@ -19,7 +19,7 @@ def check_bits(bits: object, where: str = "bits") -> int:
     Raises:
         OptionError: it is neither 2 to 16 (signed weights need two) nor 32 (full precision).
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or (bits not in QUANTIZED_WIDTHS and bits != FULL_PRECISION):
+    if not isinstance(bits, int) or (bits not in QUANTIZED_WIDTHS and bits != FULL_PRECISION):
         raise OptionError(f"{where}: {bits!r} is not a bit width. Allowed: 2 to 16, or 32 for full precision")
     return bits
 

@@ -95,7 +95,9 @@ def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[
         raise GenotypeError(f"{path}: not a checkpoint ({type(error).__name__})") from None
     checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
     key = param_key or ("params_ema" if "params_ema" in checkpoint else "params")
-    state = checkpoint.get(key, checkpoint.get("params"))
+    if key not in checkpoint and key == "params_ema":
+        key = "params"  # as BasicSR does
+    state = checkpoint.get(key)
     if not isinstance(state, dict) or _GENOTYPE_KEY not in state:
         raise GenotypeError(f"{path}: carries no genotype under {key!r}, so it is not of a derived network")
     return state

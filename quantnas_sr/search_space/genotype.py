@@ -19,8 +19,8 @@ from quantnas_sr.search_space.space import SCALES, check_choice, check_fits, che
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")
 _ALLOWED = (*_REQUIRED, "origin")
-#: Levels of mappings whose lines are noted; a file that nests deeper, or in itself, is none of ours.
-_DEEPEST = 8
+#: Levels of mappings that a genotype file has: the file, its slots, what stands in one.
+_LEVELS = 3
 
 
 class Choice(NamedTuple):
@@ -142,7 +142,7 @@ def _note_lines(node: Any, path: Tuple[str, ...], lines: _Lines, where: str) -> 
         if here in lines:
             raise GenotypeError(f"{where}, line {key.start_mark.line + 1}: key {key.value!r} stands here twice")
         lines[here] = key.start_mark.line + 1
-        if value is not node and len(here) < _DEEPEST:
+        if len(here) < _LEVELS:
             _note_lines(value, here, lines, where)
 
 
@@ -166,8 +166,8 @@ class _Reader:
     def genotype(self) -> Genotype:
         self.keys(self.data, _REQUIRED, _ALLOWED)
         data = self.data
-        if data["genotype_version"] != VERSION:
-            version = data["genotype_version"]
+        version = data["genotype_version"]
+        if version != VERSION or type(version) is not int:
             raise self.fail(f"genotype version {version!r}, this package reads version {VERSION}", "genotype_version")
         space = self.check(("search_space",), get_search_space, data["search_space"])
         self.check(("scale",), check_choice, "scale", data["scale"], SCALES)
