@@ -98,8 +98,8 @@ class QuantNASSearchModel(ExperimentModel):
         """Take a batch of `QuantNASSearchDataset`, or of a validation set."""
         super().feed_data(data)
         if "lq_alpha" in data:
-            self.lq_alpha = data["lq_alpha"].to(self.device, non_blocking=True)
-            self.gt_alpha = data["gt_alpha"].to(self.device, non_blocking=True)
+            self.lq_alpha = data["lq_alpha"].to(self.device, memory_format=torch.channels_last)
+            self.gt_alpha = data["gt_alpha"].to(self.device)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration of algorithm 1."""

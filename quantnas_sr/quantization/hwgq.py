@@ -56,19 +56,22 @@ def hwgq_step(bits: int) -> float:
 
 
 class _HWGQFunction(torch.autograd.Function):
-    """Quantize and dequantize in one node; what it keeps for the way back is one byte per element."""
+    """Quantize and dequantize in one node of the graph; the way back is the fused kernel of a clamp."""
 
     @staticmethod
     def forward(ctx, x: Tensor, step: float, high: int) -> Tensor:
-        clipped = x.clamp(0, step * high)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(clipped == x)
-        return clipped.div_(step).round_().mul_(step)
+        ctx.save_for_backward(x)
+        ctx.top = step * high
+        return _to_int(x, step, high).mul_(step)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        (inside,) = ctx.saved_tensors
-        return grad * inside, None, None
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grad, x, 0.0, ctx.top), None, None
+
+
+def _to_int(x: Tensor, step: float, high: int) -> Tensor:
+    return x.clamp(0, step * high).mul_(1 / step).round_()
 
 
 class HWGQ(nn.Module):
@@ -95,7 +98,7 @@ class HWGQ(nn.Module):
 
     def to_int(self, x: Tensor) -> Tensor:
         """The integers 0 .. 2^b - 1 behind ``forward``, in a floating point tensor of x's shape."""
-        return (x.clamp(0, self.step * self.high) / self.step).round()
+        return _to_int(x, self.step, self.high)
 
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step`` with the straight-through gradient; any shape."""

@@ -10,7 +10,9 @@ NORMS = ("adq", "adadm", "batch", "none")
 
 def sample_std(x: Tensor) -> Tensor:
     """Standard deviation of each sample over channels and pixels, (N, C, H, W) -> (N, 1, 1, 1)."""
-    return x.std(dim=(1, 2, 3), keepdim=True)
+    centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    degrees_of_freedom = x[0].numel() - 1
+    return torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True) / degrees_of_freedom**0.5
 
 
 class ADQ(nn.Module):

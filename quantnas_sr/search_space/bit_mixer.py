@@ -4,7 +4,7 @@ Equations 3, 4 and 5 are the ``forward`` of `SeparateBitMixer`, and of `SharedCo
 `JointBitMixer`. With alpha_b the weight of bit width b, the share of b is alpha^_b = alpha_b / sum(alpha_b).
 """
 
-from typing import Dict, Sequence, Type
+from typing import Dict, NamedTuple, Optional, Sequence, Type, Union
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,24 @@ def weighted_sum(weights: Tensor, terms: Sequence[Tensor]) -> Tensor:
     return total
 
 
+class QuantizedInput(NamedTuple):
+    """A layer's input at every bit width of the search, computed once for all operations of the layer."""
+
+    x: Tensor
+    by_bits: Dict[int, Tensor]
+
+
+class NoisyInput(NamedTuple):
+    """A layer's input and its noise, drawn once for all operations of the layer, which scale it by their shares."""
+
+    x: Tensor
+    rectified: Tensor
+    noise: Optional[Tensor]
+
+
+LayerInput = Union[QuantizedInput, NoisyInput]
+
+
 class _MixingConv2d(nn.Conv2d):
     """A bias-free convolution of stride 1 at several bit widths."""
 
@@ -46,6 +64,14 @@ class _MixingConv2d(nn.Conv2d):
         )
         self.bits = tuple(bits)
 
+    @staticmethod
+    def prepare(x: Tensor, bits: Sequence[int]) -> LayerInput:
+        """What does not depend on the operation: all that read the same x can be given the same result instead."""
+        raise NotImplementedError
+
+    def _prepared(self, x: Union[Tensor, LayerInput]) -> LayerInput:
+        return self.prepare(x, self.bits) if isinstance(x, Tensor) else x
+
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         """The state of a `QuantConv2d` of ``bits`` bits that continues from this convolution.
 
@@ -60,26 +86,30 @@ class SharedConv2d(_MixingConv2d):
     def __init__(self, spec: ConvSpec, bits: Sequence[int]) -> None:
         super().__init__(spec, bits)
         quantized = [b for b in bits if b != FULL_PRECISION]
-        self.input_quantizers = nn.ModuleDict({str(b): HWGQ(b) for b in quantized})
         self.weight_quantizers = nn.ModuleDict({str(b): LSQWeight(b, spec.out_channels) for b in quantized})
         for quantizer in self.weight_quantizers.values():
             quantizer.init_step(self.weight)
-        if FULL_PRECISION in bits:
-            self.input_quantizers[str(FULL_PRECISION)] = full_precision_activation()
-            self.weight_quantizers[str(FULL_PRECISION)] = nn.Identity()
+        self.activation = full_precision_activation() if FULL_PRECISION in bits else None
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
-        """(N, C_in, H, W) and shares (bits,) -> (N, C_out, H, W)."""
-        inputs = [self.input_quantizers[str(b)](x) for b in self.bits]
-        weights = [self.weight_quantizers[str(b)](self.weight) for b in self.bits]
+    @staticmethod
+    def prepare(x: Tensor, bits: Sequence[int]) -> QuantizedInput:
+        """The input at each quantized width. 32 bits have an activation with a parameter for each operation."""
+        return QuantizedInput(x, {b: HWGQ(b)(x) for b in bits if b != FULL_PRECISION})
+
+    def forward(self, x: Union[Tensor, QuantizedInput], shares: Tensor) -> Tensor:
+        """(N, C_in, H, W), as it is or prepared, and shares (bits,) -> (N, C_out, H, W)."""
+        given = self._prepared(x)
+        inputs = [given.by_bits[b] if b in given.by_bits else self.activation(given.x) for b in self.bits]
+        weights = [self._weight_at(b) for b in self.bits]
         return self._conv_forward(weighted_sum(shares, inputs), weighted_sum(shares, weights), None)
 
+    def _weight_at(self, bits: int) -> Tensor:
+        return self.weight if bits == FULL_PRECISION else self.weight_quantizers[str(bits)](self.weight)
+
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        state = {"weight": self.weight}
-        for kind in ("input_quantizer", "weight_quantizer"):
-            quantizer = getattr(self, f"{kind}s")[str(bits)]
-            state.update({f"{kind}.{key}": value for key, value in quantizer.state_dict().items()})
-        return state
+        if bits == FULL_PRECISION:
+            return {"weight": self.weight, "input_quantizer.weight": self.activation.weight}
+        return {"weight": self.weight, "weight_quantizer.step": self.weight_quantizers[str(bits)].step}
 
 
 class NoiseConv2d(_MixingConv2d):
@@ -96,21 +126,27 @@ class NoiseConv2d(_MixingConv2d):
         self.register_buffer("unit_std", torch.tensor(unit_std), persistent=False)
         self.activation = full_precision_activation() if FULL_PRECISION in bits else None
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
-        """(N, C_in, H, W) and shares (bits,) -> (N, C_out, H, W)."""
+    @staticmethod
+    def prepare(x: Tensor, bits: Sequence[int]) -> NoisyInput:
+        """ReLU, and the draw. At 32 bits alone there is no noise."""
+        return NoisyInput(x, torch.relu(x), None if set(bits) == {FULL_PRECISION} else draw(x.detach()))
+
+    def forward(self, x: Union[Tensor, NoisyInput], shares: Tensor) -> Tensor:
+        """(N, C_in, H, W), as it is or prepared, and shares (bits,) -> (N, C_out, H, W)."""
+        given = self._prepared(x)
+        activated = self._activated(given, shares)
+        if given.noise is None:
+            return self._conv_forward(activated, self.weight, None)
         std = torch.linalg.vector_norm(shares * self.unit_std)
-        return self._conv_forward(self._noisy(self._activated(x, shares), std), self._noisy(self.weight, std), None)
+        noisy_input = torch.addcmul(activated, given.noise, value_range(activated) * std)
+        noisy_weight = torch.addcmul(self.weight, draw(self.weight.detach()), value_range(self.weight) * std)
+        return self._conv_forward(noisy_input, noisy_weight, None)
 
-    def _activated(self, x: Tensor, shares: Tensor) -> Tensor:
+    def _activated(self, given: NoisyInput, shares: Tensor) -> Tensor:
         if self.activation is None:
-            return torch.relu(x)
+            return given.rectified
         share = shares[self.bits.index(FULL_PRECISION)]
-        return torch.lerp(torch.relu(x), self.activation(x), share)
-
-    def _noisy(self, x: Tensor, std: Tensor) -> Tensor:
-        if set(self.bits) == {FULL_PRECISION}:
-            return x
-        return torch.addcmul(x, draw(x), value_range(x) * std)
+        return torch.lerp(given.rectified, self.activation(given.x), share)
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         state = {"weight": self.weight}
@@ -133,7 +169,10 @@ class SeparateBitMixer(nn.Module):
         for b in bits:
             self.branches[str(b)] = quantized_operation(name, in_channels, out_channels, num_feat, b)
 
-    def forward(self, x: Tensor, alphas: Tensor) -> Tensor:
+    def prepare(self, x: Tensor) -> None:
+        """Nothing is shared by the operations of a layer."""
+
+    def forward(self, x: Tensor, alphas: Tensor, prepared: None = None) -> Tensor:
         """(N, C_in, H, W) and alphas (bits,) -> (N, C_out, H, W)."""
         return weighted_sum(alphas, [branch(x) for branch in self.branches.values()])
 
@@ -155,14 +194,21 @@ class JointBitMixer(nn.Module):
 
     def __init__(self, name: str, in_channels: int, out_channels: int, num_feat: int, bits: Sequence[int]) -> None:
         super().__init__()
+        self.bits = tuple(bits)
         self.operation = build_operation(
             name, in_channels, out_channels, num_feat, conv=lambda spec: self.conv(spec, bits)
         )
 
-    def forward(self, x: Tensor, alphas: Tensor) -> Tensor:
-        """(N, C_in, H, W) and alphas (bits,) -> (N, C_out, H, W)."""
+    def prepare(self, x: Tensor) -> LayerInput:
+        """What all operations of a layer share; to be given to each of them."""
+        return self.conv.prepare(x, self.bits)
+
+    def forward(self, x: Tensor, alphas: Tensor, prepared: Optional[LayerInput] = None) -> Tensor:
+        """(N, C_in, H, W), alphas (bits,), and `prepare(x)` if it is there already -> (N, C_out, H, W)."""
+        has_convolutions = next(self.operation.children(), None) is not None
         total = alphas.sum()
-        return total * self.operation(x, alphas / total.clamp_min(1e-12))
+        first = x if prepared is None or not has_convolutions else prepared
+        return total * self.operation(first, alphas / total.clamp_min(1e-12))
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         """The state of the operation at ``bits`` bits alone, as far as it is trained here."""

@@ -42,9 +42,10 @@ class MixedLayer(nn.Module):
         if only is not None:
             edges = edges[only : only + 1]
         mixer, alphas = edges[0]
-        total = mixer(x, alphas)
+        prepared = mixer.prepare(x)
+        total = mixer(x, alphas, prepared)
         for mixer, alphas in edges[1:]:
-            total = total + mixer(x, alphas)
+            total = total + mixer(x, alphas, prepared)
         return total
 
     def chosen_state(self, operation: str, bits: int) -> Dict[str, Tensor]:
