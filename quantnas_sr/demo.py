@@ -22,8 +22,8 @@ from quantnas_sr.files import written_aside
 from quantnas_sr.report import draw_crops
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype
 
-TRAIN = ("astronaut.png", "camera.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg", "coins.png")
-TRAIN += ("brick.png", "grass.png", "gravel.png")
+TRAIN = ("astronaut.png", "camera.png", "hubble_deep_field.jpg", "ihc.png")
+TRAIN += ("motorcycle_left.png", "motorcycle_right.png", "rocket.jpg")
 HELD_OUT = ("chelsea.png", "coffee.png")
 
 SCALE = 4

@@ -60,9 +60,18 @@ def average_buffers() -> None:
         original(self, decay)
         buffers = dict(self.get_bare_model(self.net_g).named_buffers())
         for name, buffer in self.net_g_ema.named_buffers():
-            buffer.copy_(buffers[name])
+            _follow(buffer, buffers[name], decay)
 
     BaseModel.model_ema = model_ema
+
+
+@torch.no_grad()
+def _follow(average: torch.Tensor, value: torch.Tensor, decay: float) -> None:
+    """Average like the parameters: the statistics of the last few batches alone are too noisy to test with."""
+    if average.is_floating_point():
+        average.lerp_(value, 1 - decay)
+    else:
+        average.copy_(value)
 
 
 def _buffers_follow(model_ema: Callable) -> bool:
