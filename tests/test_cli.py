@@ -48,7 +48,7 @@ def test_draw_says_what_it_wrote(folder, capsys):
 
 def test_an_error_of_a_worker_process_is_its_own_last_line(capsys):
     def fail():
-        raise DataError("Caught DataError in worker 0.\nOriginal Traceback:\nquantnas_sr.errors.DataError: a.png: broken")
+        raise DataError("Caught DataError in worker 0.\nTraceback:\nquantnas_sr.errors.DataError: a.png: broken")
 
     assert cli.reported("basicsr train", fail) == 1
     assert capsys.readouterr().err == "basicsr train: a.png: broken\n"

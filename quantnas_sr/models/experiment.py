@@ -39,7 +39,10 @@ def set_random_state(state: Dict[str, Any]) -> None:
 
 
 class ExperimentModel(SRModel):
-    """`SRModel` in channels-last order, whose checkpoints are written in one step and hold the random generators too."""
+    """`SRModel` in channels-last order, whose checkpoints are written in one step.
+
+    They hold the state of the random generators and the best metrics too.
+    """
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
         """As BasicSR's, with the channels of a pixel side by side in memory, the faster order for convolutions."""
