@@ -41,7 +41,7 @@ def check(opt: Options) -> None:
     """
     _require(opt, ("name", "model_type", "num_gpu", "datasets", "network_g", "path"), "the options")
     _registered("model_type", opt["model_type"], MODEL_REGISTRY)
-    if opt["num_gpu"] and not torch.cuda.is_available():
+    if opt["num_gpu"] not in (0, "auto") and not torch.cuda.is_available():
         raise OptionError(f"num_gpu: {opt['num_gpu']}, but torch finds no GPU here. Allowed: 0 or auto")
     if opt["model_type"] == "QuantNASSearchModel" and opt["is_train"]:
         _require(opt, ("scale", "train"), "the options")
