@@ -25,8 +25,10 @@ Options = Dict[str, Any]
 #: Keys of ``train:`` that BasicSR's SRModel reads.
 SR_MODEL_KEYS = ("ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "pixel_opt", "perceptual_opt")
 #: Keys of ``train:`` that our models add.
-SEARCH_KEYS = ("optim_alpha", "alpha_warmup", "hardware_opt", "entropy_opt", "grad_clip")
-TRAINING_KEYS = ("fp_warmup", "grad_clip")
+SEARCH_KEYS = ("optim_alpha", "alpha_warmup", "hardware_opt", "entropy_opt", "grad_clip", "amp")
+TRAINING_KEYS = ("fp_warmup", "grad_clip", "amp")
+#: Values of ``train: amp``.
+AMP_TYPES = ("none", "bfloat16", "float16")
 _TRAIN_KEYS = {"QuantNASSearchModel": SEARCH_KEYS, "QuantNASModel": TRAINING_KEYS}
 _SCHEDULERS = ("MultiStepLR", "MultiStepRestartLR", "CosineAnnealingRestartLR")
 #: Keys below ``train:`` whose values are words; everything else there is a number, a switch or a list of numbers.
@@ -119,6 +121,8 @@ def _check_train(opt: Options) -> None:
     _to_numbers(train, "train")
     if opt["model_type"] in _TRAIN_KEYS:
         _check_keys(train, (*SR_MODEL_KEYS, *_TRAIN_KEYS[opt["model_type"]]), "train")
+        if train.get("amp") not in (None, *AMP_TYPES):
+            raise OptionError(unknown("amp", train["amp"], AMP_TYPES, where="train"))
     for key, (holds, allowed) in _RANGES.items():
         if train.get(key) is not None and not holds(train[key]):
             raise OptionError(f"train: {key}: {train[key]!r} is not allowed. Allowed: {allowed}")

@@ -12,6 +12,8 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
 
 from quantnas_sr.files import written_aside
+from quantnas_sr.models.allocator import keep_freed_memory
+from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
 
 
 def random_state() -> Dict[str, Any]:
@@ -39,14 +41,32 @@ def set_random_state(state: Dict[str, Any]) -> None:
 
 
 class ExperimentModel(SRModel):
-    """`SRModel` in channels-last order, whose checkpoints are written in one step.
+    """`SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
 
-    They hold the state of the random generators and the best metrics too.
+    They hold the state of the random generators, of the gradient scaler, and the best metrics too.
     """
+
+    def __init__(self, opt: Dict[str, Any]) -> None:
+        amp = opt["train"].get("amp") if opt["is_train"] else None
+        device_type = "cuda" if opt["num_gpu"] != 0 else "cpu"
+        self.precision = MixedPrecision(amp or "none", device_type)
+        if opt["is_train"] and device_type == "cpu":
+            keep_freed_memory()
+        super().__init__(opt)
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
         """As BasicSR's, with the channels of a pixel side by side in memory, the faster order for convolutions."""
-        return super().model_to_device(net.to(memory_format=torch.channels_last))
+        return super().model_to_device(self.precision.attach(net.to(memory_format=torch.channels_last)))
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """BasicSR's training step, in the precision of ``train: amp``."""
+        optimizer = self.optimizer_g
+        self.optimizer_g = ScaledOptimizer(optimizer, self.precision)
+        try:
+            with self.precision.scaling_output():
+                super().optimize_parameters(current_iter)
+        finally:
+            self.optimizer_g = optimizer
 
     def feed_data(self, data: Dict[str, Any]) -> None:
         """As BasicSR's, in the memory order of the network."""
@@ -96,6 +116,7 @@ class ExperimentModel(SRModel):
             super().save_training_state(epoch, current_iter)
             state = torch.load(aside, map_location="cpu", weights_only=True)
             state["random"] = random_state()
+            state["gradient_scaler"] = self.precision.scaler.state_dict()
             state["best_metric_results"] = _plain(getattr(self, "best_metric_results", {}))
             torch.save(state, aside)
 
@@ -104,6 +125,8 @@ class ExperimentModel(SRModel):
         super().resume_training(resume_state)
         if "random" in resume_state:
             set_random_state(resume_state["random"])
+        if resume_state.get("gradient_scaler"):
+            self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):
             self.best_metric_results = resume_state["best_metric_results"]
 

@@ -124,8 +124,8 @@ class QuantNASSearchModel(ExperimentModel):
                 l_entropy=self.cri_entropy(probabilities, progress, self.alpha_warmup),
             )
             self.optimizer_alpha.zero_grad()
-            sum(losses.values()).backward()
-            self.optimizer_alpha.step()
+            self.precision.scaler.scale(sum(losses.values())).backward()
+            self.precision.step(self.optimizer_alpha)
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:

@@ -16,12 +16,14 @@ from quantnas_sr.quantization.conv import (
 )
 from quantnas_sr.quantization.hwgq import HWGQ, hwgq_step, optimal_step
 from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
-from quantnas_sr.quantization.noise import QNoise, draw, unit_noise_std, value_range
+from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
 
 __all__ = [
     "FULL_PRECISION",
+    "FreshNoise",
     "HWGQ",
     "LSQWeight",
+    "NoisePool",
     "QNoise",
     "QuantConv2d",
     "check_bits",

@@ -199,15 +199,19 @@ class JointBitMixer(nn.Module):
             name, in_channels, out_channels, num_feat, conv=lambda spec: self.conv(spec, bits)
         )
 
+    @property
+    def has_convolutions(self) -> bool:
+        """False for ``skip_connect`` and ``zero``."""
+        return next(self.operation.children(), None) is not None
+
     def prepare(self, x: Tensor) -> LayerInput:
         """What all operations of a layer share; to be given to each of them."""
         return self.conv.prepare(x, self.bits)
 
     def forward(self, x: Tensor, alphas: Tensor, prepared: Optional[LayerInput] = None) -> Tensor:
         """(N, C_in, H, W), alphas (bits,), and `prepare(x)` if it is there already -> (N, C_out, H, W)."""
-        has_convolutions = next(self.operation.children(), None) is not None
         total = alphas.sum()
-        first = x if prepared is None or not has_convolutions else prepared
+        first = x if prepared is None or not self.has_convolutions else prepared
         return total * self.operation(first, alphas / total.clamp_min(1e-12))
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:

@@ -1,10 +1,12 @@
 """The layer of a supernet that holds all candidate operations of one slot."""
 
-from typing import Dict, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from quantnas_sr.search_space.bit_mixer import BIT_MIXERS
+from quantnas_sr.search_space.noisy_layer import NoisyLayer
 from quantnas_sr.search_space.selectors import Selection
 from quantnas_sr.search_space.slots import Slot
 
@@ -20,10 +22,17 @@ class MixedLayer(nn.Module):
         bits: the bit widths.
         num_feat: C, the number of channels inside the network.
         bit_mixer: ``noise``, ``shared`` or ``separate``.
+        noisy_layer: computes all candidates at once under noise; without it each computes itself.
     """
 
     def __init__(
-        self, slot: Slot, operations: Sequence[str], bits: Sequence[int], num_feat: int, bit_mixer: str
+        self,
+        slot: Slot,
+        operations: Sequence[str],
+        bits: Sequence[int],
+        num_feat: int,
+        bit_mixer: str,
+        noisy_layer: Optional[NoisyLayer] = None,
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -33,19 +42,28 @@ class MixedLayer(nn.Module):
         self.operations = nn.ModuleDict(
             {name: mixer(name, slot.in_channels, slot.out_channels, num_feat, bits) for name in operations}
         )
+        self.noisy_layer = noisy_layer
         self.selection: Optional[Selection] = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
         weights, only = self.selection
-        edges = list(zip(self.operations.values(), weights))
+        edges = list(zip(self.operations.values(), weights.unbind()))
         if only is not None:
             edges = edges[only : only + 1]
-        mixer, alphas = edges[0]
-        prepared = mixer.prepare(x)
-        total = mixer(x, alphas, prepared)
-        for mixer, alphas in edges[1:]:
-            total = total + mixer(x, alphas, prepared)
+        terms: List[Tensor] = []
+        if self.noisy_layer is not None:
+            together = [edge for edge in edges if edge[0].has_convolutions]
+            edges = [edge for edge in edges if not edge[0].has_convolutions]
+            if together:
+                mixers, alphas = zip(*together)
+                terms.append(self.noisy_layer(x, mixers, torch.stack(alphas)))
+        if edges:
+            prepared = edges[0][0].prepare(x)
+            terms.extend(mixer(x, alphas, prepared) for mixer, alphas in edges)
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
         return total
 
     def chosen_state(self, operation: str, bits: int) -> Dict[str, Tensor]:

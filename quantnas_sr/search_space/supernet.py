@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.quantization import check_bits
+from quantnas_sr.quantization import FULL_PRECISION, check_bits
 from quantnas_sr.search_space.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.derived import DerivedNetwork
 from quantnas_sr.search_space.genotype import Choice, Genotype
 from quantnas_sr.search_space.mixed_layer import MixedLayer
+from quantnas_sr.search_space.noisy_layer import NOISE_MODES, NoisyLayer
 from quantnas_sr.search_space.operations import Operation
 from quantnas_sr.search_space.selectors import SELECTORS, Selection, expected, softmax
 from quantnas_sr.search_space.slots import Slot
@@ -30,6 +31,7 @@ class Supernet(nn.Module):
         num_feat, num_block: as the space's own by default.
         bits: bit widths to choose from, ``[32]`` for a full-precision search.
         bit_mixer: ``noise`` (eq. 5, SAN), ``shared`` (eq. 4) or ``separate`` (eq. 3).
+        noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `noisy_layer`.
         norm: see `ADQ`.
         selector: ``softmax``, ``gumbel`` or ``hard_gumbel`` (computes only the operation it draws).
         temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
@@ -47,6 +49,7 @@ class Supernet(nn.Module):
         num_block: Optional[int] = None,
         bits: Sequence[int] = (4, 8),
         bit_mixer: str = "noise",
+        noise_mode: str = "fast",
         norm: str = "adq",
         selector: str = "softmax",
         temperature: Tuple[float, float] = (5.0, 0.5),
@@ -54,6 +57,7 @@ class Supernet(nn.Module):
         super().__init__()
         space = get_search_space(search_space)
         check_choice("bit_mixer", bit_mixer, tuple(BIT_MIXERS))
+        check_choice("noise_mode", noise_mode, NOISE_MODES)
         check_choice("selector", selector, tuple(SELECTORS))
         self.search_space = search_space
         self.scale, self.norm = scale, norm
@@ -71,11 +75,16 @@ class Supernet(nn.Module):
             for operation in self.candidates[name]:
                 check_fits(operation, slot, self.num_feat)
 
+        # the activation in front of 32 bits has a weight for each operation, so that each has its own input
+        together = bit_mixer == "noise" and FULL_PRECISION not in self.bits
+        noisy_layer = NoisyLayer(fast=noise_mode == "fast") if together else None
+
         def fill(name: str, in_channels: int, out_channels: int) -> MixedLayer:
             slot = Slot(name, in_channels, out_channels)
-            return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer)
+            return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer)
 
         self.skeleton = space.build(fill, scale, self.num_feat, self.num_block, norm)
+        self._layers = [module for module in self.skeleton.modules() if isinstance(module, MixedLayer)]
         self.alphas = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(len(ops), len(self.bits))) for name, ops in self.candidates.items()}
         )
@@ -83,7 +92,7 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
         selections = {name: self._select(self.alphas[name]) for name in self.slots}
-        layers = list(self.mixed_layers())
+        layers = self._layers
         for layer in layers:
             layer.selection = selections[layer.slot.name]
         try:
@@ -99,7 +108,7 @@ class Supernet(nn.Module):
 
     def mixed_layers(self) -> Iterator[MixedLayer]:
         """The layers of all slots, in the order of the wiring."""
-        return (module for module in self.modules() if isinstance(module, MixedLayer))
+        return iter(self._layers)
 
     def weights(self) -> List[nn.Parameter]:
         """All parameters but the alphas."""

@@ -1,0 +1,83 @@
+"""Automatic mixed precision for BasicSR's training step (``train: amp``)."""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
+
+import torch
+from torch import Tensor, nn
+
+_TYPES: Dict[str, Optional[torch.dtype]] = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class MixedPrecision:
+    """Runs a network's training passes under autocast, and scales gradients where float16 needs it.
+
+    Evaluation stays in float32, and so do losses, parameters, and the state of the optimizers.
+
+    Args:
+        amp: ``none``, ``bfloat16`` or ``float16``.
+        device_type: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, amp: str, device_type: str) -> None:
+        self.dtype = _TYPES[amp]
+        self.device_type = device_type
+        self._scales_output = False
+        self.scaler = torch.amp.GradScaler(device_type, enabled=self.dtype is torch.float16)
+
+    def attach(self, net: nn.Module) -> nn.Module:
+        """Put the training passes of ``net`` under autocast; its output is float32. Returns ``net``."""
+        if self.dtype is None:
+            return net
+        running = []
+
+        def enter(module: nn.Module, args: Any) -> None:
+            if module.training:
+                running.append(torch.autocast(self.device_type, self.dtype))
+                running[-1].__enter__()
+
+        def leave(module: nn.Module, args: Any, output: Optional[Tensor]) -> Optional[Tensor]:
+            if not running:
+                return output
+            running.pop().__exit__(None, None, None)
+            return None if output is None else self._scaled_on_the_way_back(output.float())
+
+        net.register_forward_pre_hook(enter)
+        net.register_forward_hook(leave, always_call=True)
+        return net
+
+    def _scaled_on_the_way_back(self, output: Tensor) -> Tensor:
+        if self._scales_output and self.scaler.is_enabled() and output.requires_grad:
+            scale = self.scaler.scale(torch.ones((), device=output.device))
+            output.register_hook(lambda gradient: gradient * scale)
+        return output
+
+    @contextmanager
+    def scaling_output(self) -> Iterator[None]:
+        """Scale the gradient of the network's output: for a loss of the output alone that goes back as it is."""
+        self._scales_output = True
+        try:
+            yield
+        finally:
+            self._scales_output = False
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Step with the unscaled gradients, or leave the step out where one of them is not finite."""
+        self.scaler.unscale_(optimizer)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+class ScaledOptimizer:
+    """What BasicSR's training step does with an optimizer, by way of `MixedPrecision.step`."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, precision: MixedPrecision) -> None:
+        self.optimizer, self.precision = optimizer, precision
+
+    def zero_grad(self) -> None:
+        """As the optimizer's."""
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """As the optimizer's, with the gradients unscaled."""
+        self.precision.step(self.optimizer)

@@ -1,0 +1,242 @@
+"""Equations 5 and 7 in one: a whole layer under noise, with as few convolutions as can be.
+
+The candidates that are a single convolution read the same input, and a convolution is linear in its kernel. So their
+sum is one convolution with one kernel, each weight put where it belongs in the largest of them (a grouped one on the
+block diagonal, a dilated one with gaps):
+
+    sum_i total_i conv(x + s_i R(x) z, W_i + s_i R(W_i) z_i)  =  conv(x, K) + conv(R(x) z, N)
+    K = sum_i A_i,    N = sum_i s_i A_i,    A_i = total_i W_i + total_i s_i R(W_i) z_i
+
+total_i is the sum of the operation's alphas, R the range (max - min), z and z_i are standard normal, and s_i is the
+standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for the layer.
+
+``exact`` computes this. ``fast`` puts the noise of the activations behind the convolution (local reparameterisation;
+Kingma, Salimans, Welling, 2015): given the kernels, every output element has a Gaussian noise of the same variance,
+but independent of its neighbours', and takes it from a `NoisePool`. The noise of the weights is the same in both.
+"""
+
+from functools import lru_cache
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantnas_sr.quantization import FreshNoise, NoisePool, same_padding, value_range
+from quantnas_sr.search_space.bit_mixer import NoiseBitMixer
+
+#: ``noise_mode:`` of the options.
+NOISE_MODES = ("exact", "fast")
+
+#: Input channels of which a convolution has room for as many more without taking longer.
+FEW_CHANNELS = 8
+
+Kernel = Tuple[int, int]
+
+
+class _NoisyWeight(torch.autograd.Function):
+    """``scale * weight + strength * R(weight) * noise``. The noise and the range carry no gradient."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, scale: Optional[Tensor], strength: Tensor, noise: Tensor) -> Tensor:
+        extent = value_range(weight)
+        ctx.save_for_backward(weight, scale, extent, noise)
+        return torch.addcmul(weight if scale is None else weight * scale, noise, strength * extent)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        weight, scale, extent, noise = ctx.saved_tensors
+        of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_weight = grad if scale is None else grad * scale
+        of_scale = (grad * weight).sum() if ctx.needs_input_grad[1] else None
+        of_strength = (grad * noise).sum() * extent if ctx.needs_input_grad[2] else None
+        return of_weight, of_scale, of_strength, None
+
+
+def place(kernel: Tensor, conv: nn.Conv2d) -> Tuple[Tensor, bool]:
+    """Where in a larger kernel a convolution's weight belongs: a view, and whether its last dimension is the group."""
+    (height, width), d = conv.kernel_size, conv.dilation[0]
+    height, width = d * (height - 1) + 1, d * (width - 1) + 1
+    top, left = (kernel.shape[2] - height) // 2, (kernel.shape[3] - width) // 2
+    view = kernel[:, :, top : top + height : d, left : left + width : d]
+    if conv.groups == 1:
+        return view, False
+    return view.unflatten(0, (conv.groups, -1)).unflatten(2, (conv.groups, -1)).diagonal(dim1=0, dim2=2), True
+
+
+def _grouped_last(weight: Tensor, groups: int) -> Tensor:
+    return weight.unflatten(0, (groups, -1)).movedim(0, -1)
+
+
+class _Merge(torch.autograd.Function):
+    """``sum_i A_i`` and ``sum_i s_i A_i`` in kernels that hold them all."""
+
+    @staticmethod
+    def forward(ctx, std: Tensor, size: Kernel, convs: Sequence[nn.Conv2d], *weights: Tensor) -> Tuple[Tensor, Tensor]:
+        ctx.save_for_backward(std, *weights)
+        ctx.size, ctx.convs = size, convs
+        shape = convs[0].out_channels, convs[0].in_channels, *size
+        signal = weights[0].new_zeros(shape).contiguous(memory_format=torch.channels_last)
+        noise = torch.zeros_like(signal)
+        for conv, s, weight in zip(convs, std, weights):
+            for kernel, term in ((signal, weight), (noise, weight * s)):
+                view, grouped = place(kernel, conv)
+                view.add_(_grouped_last(term, conv.groups) if grouped else term)
+        return signal, noise
+
+    @staticmethod
+    def backward(ctx, of_signal: Tensor, of_noise: Tensor):
+        std, *weights = ctx.saved_tensors
+        of_weights: List[Tensor] = []
+        of_std: List[Tensor] = []
+        for conv, s, weight in zip(ctx.convs, std, weights):
+            (signal, grouped), (noise, _) = place(of_signal, conv), place(of_noise, conv)
+            if grouped:
+                signal, noise = (g.movedim(-1, 0).flatten(0, 1) for g in (signal, noise))
+            of_weights.append(torch.addcmul(signal, noise, s))
+            if ctx.needs_input_grad[0]:
+                of_std.append((noise * weight).sum())
+        return torch.stack(of_std) if of_std else None, None, None, *of_weights
+
+
+@lru_cache(maxsize=256)
+def _inside(kernel: Kernel, size: Tuple[int, int], device: torch.device) -> Tensor:
+    """1 where a tap of the kernel meets the image and not its padding: (pixels, taps)."""
+    ones = torch.ones(1, 1, *size, device=device)
+    return F.unfold(ones, kernel, padding=same_padding(kernel, 1))[0].t().contiguous()
+
+
+def _noise_std(variance: Tensor, size: Tuple[int, int]) -> Tensor:
+    """Standard deviation of the output's noise from the variance that each tap brings, (C, kH, kW) -> (C, H, W)."""
+    inside = _inside(tuple(variance.shape[1:]), size, variance.device)
+    total = inside @ variance.flatten(1).t()
+    return (total + 1e-20).sqrt().view(*size, -1).permute(2, 0, 1)
+
+
+class _AddNoise(torch.autograd.Function):
+    """``y + noise * std`` in y's memory; std (C, H, W) is the same for all samples."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, noise: Tensor, std: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        ctx.save_for_backward(noise)
+        return y.addcmul_(noise, std)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (noise,) = ctx.saved_tensors
+        return grad, None, _sum_of_samples(grad * noise)
+
+
+def _sum_of_samples(x: Tensor) -> Tensor:
+    """``x.sum(0)`` of (N, C, H, W) as a product with ones, which is many times faster on the CPU."""
+    batch, channels, height, width = x.shape
+    total = x.new_ones(1, batch) @ x.permute(0, 2, 3, 1).reshape(batch, -1)
+    return total.view(height, width, channels).permute(2, 0, 1)
+
+
+class NoisyLayer:
+    """Computes all candidates of a slot under noise, for any slot of a supernet.
+
+    Args:
+        fast: the mode, see above.
+    """
+
+    def __init__(self, fast: bool) -> None:
+        self.fast = fast
+        self.noise = NoisePool() if fast else FreshNoise()
+
+    def __call__(self, x: Tensor, operations: Sequence[NoiseBitMixer], alphas: Tensor) -> Tensor:
+        """The weighted sum of the operations.
+
+        Args:
+            x: (N, C_in, H, W).
+            operations: at least one, each of at least one convolution, none at 32 bits.
+            alphas: (operations, bits).
+
+        Returns:
+            (N, C_out, H, W).
+        """
+        chains = [list(mixer.operation) for mixer in operations]
+        total = alphas.sum(dim=1)
+        total_std = torch.linalg.vector_norm(alphas * chains[0][0].unit_std, dim=1)
+        std = total_std / total.clamp_min(1e-12)
+        rectified = torch.relu(x)
+        extent = value_range(rectified)
+
+        terms: List[_Term] = []
+        merged: List[Tuple[nn.Conv2d, Tensor, Tensor]] = []
+        for chain, t, s, ts in zip(chains, total.unbind(), std.unbind(), total_std.unbind()):
+            *inner, last = chain
+            kernel_of_last = self._kernel(last, t, ts)
+            if not inner:
+                merged.append((last, s, kernel_of_last))
+                continue
+            a, a_extent = rectified, extent
+            for conv in inner:
+                a = torch.relu_(self._noisy([self._convolve(a, a_extent, conv, self._kernel(conv, None, s), s)]))
+                a_extent = value_range(a)
+            terms.append(self._convolve(a, a_extent, last, kernel_of_last, s))
+        if merged:
+            terms.insert(0, self._convolve_merged(rectified, extent, *zip(*merged)))
+        return self._noisy(terms)
+
+    def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
+        return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
+
+    def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> "_Term":
+        """A convolution of its own, whose input has noise of ``std`` times its range."""
+        noise_std = extent * std
+        if self.fast:
+            return _Term(conv._conv_forward(a, kernel, None), kernel.square().sum(1) * noise_std.square())
+        noisy = torch.addcmul(a, self.noise.draw(a), noise_std.to(a.dtype))
+        return _Term(conv._conv_forward(noisy, kernel, None))
+
+    def _convolve_merged(
+        self, a: Tensor, extent: Tensor, convs: Sequence[nn.Conv2d], stds: Sequence[Tensor], kernels: Sequence[Tensor]
+    ) -> "_Term":
+        """All operations of a single convolution in one."""
+        if len(convs) == 1:
+            return self._convolve(a, extent, convs[0], kernels[0], stds[0])
+        size = tuple(max(_reach(conv, axis) for conv in convs) for axis in (0, 1))
+        kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
+        noise_kernel = noise_kernel * extent
+        padding = same_padding(size, 1)
+        if a.shape[1] < FEW_CHANNELS:
+            image = torch.cat([a, self.noise.draw(a)], dim=1)
+            return _Term(F.conv2d(image, torch.cat([kernel, noise_kernel], dim=1), padding=padding))
+        y = F.conv2d(a, kernel, padding=padding)
+        if self.fast:
+            return _Term(y, noise_kernel.square().sum(1))
+        return _Term(y + F.conv2d(self.noise.draw(a), noise_kernel, padding=padding))
+
+    def _noisy(self, terms: Sequence["_Term"]) -> Tensor:
+        """The sum of the terms, with the noise that they have left to the output."""
+        y = terms[0].y
+        for term in terms[1:]:
+            y = y + term.y
+        variances = [term.variance for term in terms if term.variance is not None]
+        if not variances:
+            return y
+        size = tuple(max(variance.shape[axis] for variance in variances) for axis in (1, 2))
+        variance = sum(_padded(variance, size) for variance in variances)
+        std = _noise_std(variance, tuple(y.shape[2:]))
+        return _AddNoise.apply(y, self.noise.draw(y), std.to(y.dtype))
+
+
+class _Term(NamedTuple):
+    """A convolution's output, and in `fast` mode the variance of its noise by output channel and tap of the kernel."""
+
+    y: Tensor
+    variance: Optional[Tensor] = None
+
+
+def _reach(conv: nn.Conv2d, axis: int) -> int:
+    return conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+
+
+def _padded(variance: Tensor, size: Kernel) -> Tensor:
+    """In the middle of a larger kernel."""
+    rows, columns = (size[0] - variance.shape[1]) // 2, (size[1] - variance.shape[2]) // 2
+    return F.pad(variance, (columns, columns, rows, rows)) if rows or columns else variance
