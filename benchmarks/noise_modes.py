@@ -1,0 +1,183 @@
+"""Does ``noise_mode: fast`` find what ``exact`` finds? Outputs, gradients of the alphas, genotypes, trained networks.
+
+    python benchmarks/noise_modes.py --train FOLDER_OF_LMDBS --valid FOLDER --output experiments/noise_modes
+
+Every seed is searched in both modes with the options of the demo, and each genotype is trained and measured. Finished
+steps are not repeated, so a second call goes on where the first one stopped.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import torch
+
+from quantnas_sr.cost import count
+from quantnas_sr.files import written_aside
+from quantnas_sr.search_space import DerivedNetwork, Genotype, Supernet
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MODES = ("exact", "fast")
+
+
+def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -> str:
+    """Run BasicSR's pipeline in ``folder`` with one thread; returns what it printed."""
+    script = [sys.executable, str(REPOSITORY / f"quantnas_sr/{command}.py")]
+    script += ["-opt", str(REPOSITORY / "options/demo" / options)]
+    script += ["--force_yml", *(f"{key}={value}" for key, value in changes.items())]
+    captured = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(script, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **captured)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(script)} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def chain(seed: int, mode: str, args: argparse.Namespace) -> Dict[str, Any]:
+    """Search, train and measure once."""
+    name = f"{mode}_{seed}"
+    result = args.output / f"{name}.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    data = {
+        "datasets:train:dataroot_gt": args.train / "Train190_HR_sub.lmdb",
+        "datasets:train:dataroot_lq": args.train / "Train190_LRbicx4_sub.lmdb",
+        "datasets:train:dataset_enlarge_ratio": 5,
+        "manual_seed": seed,
+    }
+    valid = {
+        "datasets:val:dataroot_gt": args.valid / "GTmod4",
+        "datasets:val:dataroot_lq": args.valid / "LRbicx4",
+    }
+    genotype = args.output / "experiments" / f"search_{name}" / "genotype.yml"
+    network = args.output / "experiments" / f"train_{name}" / "models" / "net_g_latest.pth"
+    if not genotype.exists():
+        changes = {
+            **data,
+            **valid,
+            "name": f"search_{name}",
+            "network_g:noise_mode": mode,
+            "train:total_iter": args.search_iter,
+            "train:scheduler:periods": f"[{args.search_iter}]",
+            "val:val_freq": 10 * args.search_iter,
+        }
+        basicsr("train", "search.yml", args.output, changes)
+    if not network.exists():
+        changes = {
+            **data,
+            "name": f"train_{name}",
+            "network_g:genotype": genotype.resolve(),
+            "train:total_iter": args.train_iter,
+            "train:scheduler:periods": f"[{args.train_iter}]",
+        }
+        basicsr("train", "train.yml", args.output, changes)
+    changes = {
+        **{key.replace(":val:", ":test:"): value for key, value in valid.items()},
+        "name": f"test_{name}",
+        "network_g:genotype": genotype.resolve(),
+        "path:pretrain_network_g": network.resolve(),
+    }
+    printed = basicsr("test", "test.yml", args.output, changes)
+    found = Genotype.load(genotype)
+    row = {
+        "seed": seed,
+        "mode": mode,
+        "psnr": float(re.findall(r"# psnr: ([\d.]+)", printed)[-1]),
+        "gbitops": count(DerivedNetwork(found)).bitops / 1e9,
+        "slots": {slot: list(choice) for slot, choice in found.slots.items()},
+    }
+    with written_aside(result) as aside:
+        aside.write_text(json.dumps(row))
+    return row
+
+
+def sampled(net: Supernet, x: torch.Tensor, gt: torch.Tensor, draws: int) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Outputs and gradients of all alphas over many draws of the noise."""
+    outputs, gradients = [], []
+    alphas = list(net.alphas.values())
+    for _ in range(draws):
+        y = net(x)
+        gradient = torch.autograd.grad((y - gt).abs().mean(), alphas)
+        outputs.append(y.detach())
+        gradients.append(torch.cat([g.flatten() for g in gradient]))
+    return torch.stack(outputs), torch.stack(gradients)
+
+
+def distributions(seed: int, draws: int) -> Dict[str, float]:
+    """Compare the two modes on one supernet, from its random start."""
+    torch.manual_seed(seed)
+    nets = {mode: Supernet("basic", num_block=2, noise_mode=mode).train() for mode in MODES}
+    nets["fast"].load_state_dict(nets["exact"].state_dict())
+    for net in nets.values():
+        for p in net.weights():
+            p.requires_grad_(False)
+    x, gt = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 64, 64)
+    out, grad = zip(*(sampled(nets[mode], x, gt, draws) for mode in MODES))
+    half = draws // 2
+    mean = [g.mean(0) for g in grad]
+    again = [grad[0][:half].mean(0), grad[0][half:].mean(0)]
+    cosine = torch.nn.functional.cosine_similarity
+    return {
+        "difference of the outputs' means / their standard error": float(
+            ((out[0].mean(0) - out[1].mean(0)) / ((out[0].var(0) + out[1].var(0)) / draws).sqrt()).pow(2).mean().sqrt()
+        ),
+        "output variance, fast / exact": float(out[1].var(0).mean() / out[0].var(0).mean()),
+        "cosine of the mean alpha gradients": float(cosine(mean[0], mean[1], dim=0)),
+        "the same, two halves of exact": float(cosine(again[0], again[1], dim=0)),
+        "spread of an alpha gradient, fast / exact": float((grad[1].std(0) / grad[0].std(0)).mean()),
+    }
+
+
+def agreement(rows: List[Dict[str, Any]]) -> Dict[str, float]:
+    """Share of slots that get the same operation, and the same bits, between pairs of searches."""
+    pairs = {"between the modes, same seed": [], "between seeds, exact": [], "between seeds, fast": []}
+    for i, a in enumerate(rows):
+        for b in rows[i + 1 :]:
+            same = np.mean([a["slots"][s] == b["slots"][s] for s in a["slots"]])
+            if a["seed"] == b["seed"]:
+                pairs["between the modes, same seed"].append(same)
+            elif a["mode"] == b["mode"]:
+                pairs[f"between seeds, {a['mode']}"].append(same)
+    return {key: float(np.mean(values)) for key, values in pairs.items() if values}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, help="folder of Train190_*_sub.lmdb")
+    parser.add_argument("--valid", type=Path, required=True, help="folder of GTmod4 and LRbicx4")
+    parser.add_argument("--output", type=Path, default=Path("experiments/noise_modes"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--search-iter", type=int, default=300)
+    parser.add_argument("--train-iter", type=int, default=1500)
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    args.train, args.valid, args.output = (p.resolve() for p in (args.train, args.valid, args.output))
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(chain, seed, mode, args) for seed in range(args.seeds) for mode in MODES]
+        rows = [job.result() for job in jobs]
+    print("| seed | mode | GBitOps | PSNR-Y, dB |\n|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['seed']} | {row['mode']} | {row['gbitops']:.3f} | {row['psnr']:.3f} |")
+    for mode in MODES:
+        for key in ("gbitops", "psnr"):
+            values = [row[key] for row in rows if row["mode"] == mode]
+            print(f"{mode}: {key} {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f}")
+    for key, value in agreement(rows).items():
+        print(f"slots with the same choice, {key}: {100 * value:.0f} %")
+    found = [distributions(seed, args.draws) for seed in range(args.seeds)]
+    for key in found[0]:
+        values = [f[key] for f in found]
+        print(f"{key}: {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})")
+
+
+if __name__ == "__main__":
+    main()
