@@ -8,15 +8,17 @@ block diagonal, a dilated one with gaps):
     K = sum_i A_i,    N = sum_i s_i A_i,    A_i = total_i W_i + total_i s_i R(W_i) z_i
 
 total_i is the sum of the operation's alphas, R the range (max - min), z and z_i are standard normal, and s_i is the
-standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for the layer.
+standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all of
+them. An operation of several convolutions is computed by itself, and draws for each of them.
 
-``exact`` computes this. ``fast`` puts the noise of the activations behind the convolution (local reparameterisation;
-Kingma, Salimans, Welling, 2015): given the kernels, every output element has a Gaussian noise of the same variance,
-but independent of its neighbours', and takes it from a `NoisePool`. The noise of the weights is the same in both.
+``exact`` computes this. ``fast`` leaves out the second convolution: given the kernels, its output is Gaussian noise,
+whose variance at every element follows from N, and it is drawn there (local reparameterisation; Kingma, Salimans,
+Welling, 2015). Mean and variance of every element are the same; what is lost is that neighbours have noise in common.
+``fast`` takes its numbers from a `NoisePool`. The noise of the weights is the same in both modes.
 """
 
 from functools import lru_cache
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -107,33 +109,33 @@ def _inside(kernel: Kernel, size: Tuple[int, int], device: torch.device) -> Tens
     return F.unfold(ones, kernel, padding=same_padding(kernel, 1))[0].t().contiguous()
 
 
-def _noise_std(variance: Tensor, size: Tuple[int, int]) -> Tensor:
-    """Standard deviation of the output's noise from the variance that each tap brings, (C, kH, kW) -> (C, H, W)."""
-    inside = _inside(tuple(variance.shape[1:]), size, variance.device)
-    total = inside @ variance.flatten(1).t()
-    return (total + 1e-20).sqrt().view(*size, -1).permute(2, 0, 1)
+class _OutputNoise(torch.autograd.Function):
+    """``y + noise * std`` in y's memory, given the variance that each tap of the kernel brings, (C, kH, kW).
 
-
-class _AddNoise(torch.autograd.Function):
-    """``y + noise * std`` in y's memory; std (C, H, W) is the same for all samples."""
+    Near the border fewer taps meet the image. The standard deviation (C, H, W) is the same for all samples.
+    """
 
     @staticmethod
-    def forward(ctx, y: Tensor, noise: Tensor, std: Tensor) -> Tensor:
+    def forward(ctx, y: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         ctx.mark_dirty(y)
-        ctx.save_for_backward(noise)
-        return y.addcmul_(noise, std)
+        inside = _inside(tuple(variance.shape[1:]), tuple(y.shape[2:]), y.device)
+        with torch.autocast(y.device.type, enabled=False):
+            std = (inside @ variance.flatten(1).t() + 1e-20).sqrt_()
+        ctx.save_for_backward(noise, std, inside)
+        ctx.taps = variance.shape
+        return y.addcmul_(noise, std.view(*y.shape[2:], -1).permute(2, 0, 1).to(y.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        (noise,) = ctx.saved_tensors
-        return grad, None, _sum_of_samples(grad * noise)
+        noise, std, inside = ctx.saved_tensors
+        of_variance = _sum_of_samples(grad * noise).float().div_(2 * std)
+        return grad, None, (of_variance.t() @ inside).view(ctx.taps)
 
 
 def _sum_of_samples(x: Tensor) -> Tensor:
-    """``x.sum(0)`` of (N, C, H, W) as a product with ones, which is many times faster on the CPU."""
-    batch, channels, height, width = x.shape
-    total = x.new_ones(1, batch) @ x.permute(0, 2, 3, 1).reshape(batch, -1)
-    return total.view(height, width, channels).permute(2, 0, 1)
+    """(N, C, H, W) -> (pixels, C), as a product with ones, which on the CPU is many times faster than ``sum(0)``."""
+    flat = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
+    return (x.new_ones(1, x.shape[0]) @ flat).view(-1, x.shape[1])
 
 
 class NoisyLayer:
@@ -165,7 +167,7 @@ class NoisyLayer:
         rectified = torch.relu(x)
         extent = value_range(rectified)
 
-        terms: List[_Term] = []
+        terms: List[Tensor] = []
         merged: List[Tuple[nn.Conv2d, Tensor, Tensor]] = []
         for chain, t, s, ts in zip(chains, total.unbind(), std.unbind(), total_std.unbind()):
             *inner, last = chain
@@ -175,27 +177,27 @@ class NoisyLayer:
                 continue
             a, a_extent = rectified, extent
             for conv in inner:
-                a = torch.relu_(self._noisy([self._convolve(a, a_extent, conv, self._kernel(conv, None, s), s)]))
+                a = torch.relu_(self._convolve(a, a_extent, conv, self._kernel(conv, None, s), s))
                 a_extent = value_range(a)
             terms.append(self._convolve(a, a_extent, last, kernel_of_last, s))
         if merged:
-            terms.insert(0, self._convolve_merged(rectified, extent, *zip(*merged)))
-        return self._noisy(terms)
+            terms.append(self._convolve_merged(rectified, extent, *zip(*merged)))
+        y = terms[0]
+        for term in terms[1:]:
+            y = y + term
+        return y
 
     def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
         return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
 
-    def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> "_Term":
+    def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> Tensor:
         """A convolution of its own, whose input has noise of ``std`` times its range."""
-        noise_std = extent * std
-        if self.fast:
-            return _Term(conv._conv_forward(a, kernel, None), kernel.square().sum(1) * noise_std.square())
-        noisy = torch.addcmul(a, self.noise.draw(a), noise_std.to(a.dtype))
-        return _Term(conv._conv_forward(noisy, kernel, None))
+        noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
+        return conv._conv_forward(noisy, kernel, None)
 
     def _convolve_merged(
         self, a: Tensor, extent: Tensor, convs: Sequence[nn.Conv2d], stds: Sequence[Tensor], kernels: Sequence[Tensor]
-    ) -> "_Term":
+    ) -> Tensor:
         """All operations of a single convolution in one."""
         if len(convs) == 1:
             return self._convolve(a, extent, convs[0], kernels[0], stds[0])
@@ -205,38 +207,12 @@ class NoisyLayer:
         padding = same_padding(size, 1)
         if a.shape[1] < FEW_CHANNELS:
             image = torch.cat([a, self.noise.draw(a)], dim=1)
-            return _Term(F.conv2d(image, torch.cat([kernel, noise_kernel], dim=1), padding=padding))
+            return F.conv2d(image, torch.cat([kernel, noise_kernel], dim=1), padding=padding)
         y = F.conv2d(a, kernel, padding=padding)
         if self.fast:
-            return _Term(y, noise_kernel.square().sum(1))
-        return _Term(y + F.conv2d(self.noise.draw(a), noise_kernel, padding=padding))
-
-    def _noisy(self, terms: Sequence["_Term"]) -> Tensor:
-        """The sum of the terms, with the noise that they have left to the output."""
-        y = terms[0].y
-        for term in terms[1:]:
-            y = y + term.y
-        variances = [term.variance for term in terms if term.variance is not None]
-        if not variances:
-            return y
-        size = tuple(max(variance.shape[axis] for variance in variances) for axis in (1, 2))
-        variance = sum(_padded(variance, size) for variance in variances)
-        std = _noise_std(variance, tuple(y.shape[2:]))
-        return _AddNoise.apply(y, self.noise.draw(y), std.to(y.dtype))
-
-
-class _Term(NamedTuple):
-    """A convolution's output, and in `fast` mode the variance of its noise by output channel and tap of the kernel."""
-
-    y: Tensor
-    variance: Optional[Tensor] = None
+            return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
+        return y + F.conv2d(self.noise.draw(a), noise_kernel, padding=padding)
 
 
 def _reach(conv: nn.Conv2d, axis: int) -> int:
     return conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
-
-
-def _padded(variance: Tensor, size: Kernel) -> Tensor:
-    """In the middle of a larger kernel."""
-    rows, columns = (size[0] - variance.shape[1]) // 2, (size[1] - variance.shape[2]) // 2
-    return F.pad(variance, (columns, columns, rows, rows)) if rows or columns else variance
