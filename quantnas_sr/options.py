@@ -118,7 +118,7 @@ def _check_train(opt: Options) -> None:
     if opt["model_type"] == "QuantNASSearchModel":
         needed = (*needed, "optim_alpha", "pixel_opt", "hardware_opt", "entropy_opt")
     _require(train, needed, "train")
-    _to_numbers(train, "train")
+    to_numbers(train, "train")
     if opt["model_type"] in _TRAIN_KEYS:
         _check_keys(train, (*SR_MODEL_KEYS, *_TRAIN_KEYS[opt["model_type"]]), "train")
         if train.get("amp") not in (None, *AMP_TYPES):
@@ -160,13 +160,13 @@ _RANGES: Dict[str, Tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _to_numbers(options: Any, where: str) -> None:
+def to_numbers(options: Any, where: str) -> None:
     """Numbers that YAML 1.1 or --force_yml left as text become numbers, everywhere below ``options``."""
     items = options.items() if isinstance(options, dict) else enumerate(options)
     for key, value in list(items):
         place = f"{where}.{key}"
         if isinstance(value, (dict, list)) and key not in _WORDS:
-            _to_numbers(value, place)
+            to_numbers(value, place)
         elif isinstance(value, str) and key not in _WORDS:
             options[key] = _number(value, place)
 

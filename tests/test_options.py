@@ -47,6 +47,8 @@ SEARCH = "search_basic_x4.yml"
 BAD_VALUES = [
     ("network_g.selector", "sofmax", ["selector 'sofmax'", "'softmax'"]),
     ("network_g.bit_mixer", "nosie", ["bit_mixer 'nosie'", "'noise'"]),
+    ("network_g.noise_mode", "exakt", ["noise_mode 'exakt'", "'exact'"]),
+    ("train.amp", "bfloat", ["train: unknown amp 'bfloat'", "'bfloat16'"]),
     ("network_g.norm", "adam", ["norm 'adam'", "'adadm'"]),
     ("network_g.search_space", "bassic", ["search space 'bassic'", "'basic'"]),
     ("network_g.bits", [], ["bits: [] is not a list"]),

@@ -1,5 +1,6 @@
 """The chain as users run it: their commands, in a folder, on real LMDBs."""
 
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -144,6 +145,28 @@ def test_the_rfdn_files_run_too(project):
     changes = {"name": "rfdn_trained", "network_g.genotype": "experiments/rfdn/genotype.yml", "val": None}
     log = project.train(project.write("train_rfdn.yml", project.options("train_rfdn_x4.yml", changes)))
     assert "Network [QuantNASRFDN] is created" in log
+
+
+@pytest.mark.parametrize("amp, mode", [("bfloat16", "fast"), ("float16", "exact")])
+def test_search_and_training_in_mixed_precision(amp, mode, project):
+    """The files they leave are in float32, and the scale of the gradients is among them where there is one."""
+    changes = {**SMALL_BASIC, "name": f"search_{amp}", "train.amp": amp, "network_g.noise_mode": mode, "val": None}
+    log = project.train(project.write("a.yml", project.options("search_basic_x4.yml", changes)))
+    losses = [float(value) for value in re.findall(r"l_pix: (\S+)", log)]
+    assert losses and all(0 < loss < 10 for loss in losses)
+    changes = {
+        "name": f"train_{amp}",
+        "train.amp": amp,
+        "network_g.genotype": f"experiments/search_{amp}/genotype.yml",
+        "logger.save_checkpoint_freq": 2,
+        "val": None,
+    }
+    project.train(project.write("b.yml", project.options("train_basic_x4.yml", changes)))
+    folder = project.folder / f"experiments/train_{amp}"
+    weights = torch.load(folder / "models/net_g_2.pth", weights_only=True)["params"]
+    assert all(w.dtype is torch.float32 for w in weights.values() if w.is_floating_point())
+    state = torch.load(folder / "training_states/2.state", weights_only=True)
+    assert bool(state["gradient_scaler"]) == (amp == "float16")
 
 
 def test_a_search_runs_in_two_processes(project):

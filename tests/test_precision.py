@@ -1,0 +1,98 @@
+"""Mixed precision: what runs in it, what does not, and the scale of gradients."""
+
+import pytest
+import torch
+from torch import nn
+
+from quantnas_sr.models.allocator import keep_freed_memory
+from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+
+TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+every_type = pytest.mark.parametrize("amp", TYPES)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.seen = None
+
+    def forward(self, x):
+        y = self.conv(x)
+        self.seen = y.dtype
+        return y
+
+
+def step_of(amp, x, scale_of_loss=1.0, lr=0.1):
+    """One training step as BasicSR writes it; returns the network and the precision."""
+    torch.manual_seed(0)
+    net = Net()
+    precision = MixedPrecision(amp, "cpu")
+    precision.attach(net)
+    optimizer = ScaledOptimizer(torch.optim.SGD(net.parameters(), lr=lr), precision)
+    with precision.scaling_output():
+        optimizer.zero_grad()
+        (net(x).abs().mean() * scale_of_loss).backward()
+        optimizer.step()
+    return net, precision
+
+
+@every_type
+def test_training_passes_run_in_the_type_and_give_float32(amp):
+    net = MixedPrecision(amp, "cpu").attach(Net())
+    y = net(torch.randn(1, 3, 8, 8))
+    assert net.seen is TYPES[amp]
+    assert y.dtype is torch.float32
+    y.sum().backward()
+    assert net.conv.weight.grad.dtype is torch.float32
+
+
+@every_type
+def test_evaluation_stays_in_float32(amp):
+    net = MixedPrecision(amp, "cpu").attach(Net()).eval()
+    x = torch.randn(1, 3, 8, 8)
+    assert torch.equal(net(x), net.conv(x))
+    assert net.seen is torch.float32
+
+
+def test_without_amp_nothing_is_attached():
+    net = MixedPrecision("none", "cpu").attach(Net())
+    net(torch.randn(1, 3, 8, 8))
+    assert net.seen is torch.float32
+
+
+@every_type
+def test_autocast_ends_with_the_pass_even_when_it_fails(amp):
+    net = MixedPrecision(amp, "cpu").attach(Net())
+    with pytest.raises(RuntimeError):
+        net(torch.randn(1, 5, 8, 8))
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@every_type
+def test_a_step_moves_the_weights_as_in_float32(amp):
+    x = torch.randn(4, 3, 16, 16)
+    expected, ours = step_of("none", x)[0], step_of(amp, x)[0]
+    torch.manual_seed(0)
+    start = Net().conv.weight
+    torch.testing.assert_close(ours.conv.weight - start, expected.conv.weight - start, rtol=0.05, atol=1e-4)
+
+
+def test_gradients_below_float16s_smallest_number_arrive():
+    """A loss of 1e-7 has gradients that float16 rounds to zero unless they are scaled."""
+    x = torch.randn(4, 3, 16, 16)
+    expected, ours = step_of("none", x, 1e-7, lr=1e6)[0], step_of("float16", x, 1e-7, lr=1e6)[0]
+    torch.manual_seed(0)
+    start = Net().conv.weight
+    torch.testing.assert_close(ours.conv.weight - start, expected.conv.weight - start, rtol=0.05, atol=1e-3)
+
+
+def test_a_step_with_an_infinite_gradient_is_left_out_and_lowers_the_scale():
+    net, precision = step_of("float16", torch.randn(4, 3, 16, 16), 1e6)
+    torch.manual_seed(0)
+    assert torch.equal(net.conv.weight, Net().conv.weight)
+    assert precision.scaler.get_scale() == 2.0**15
+
+
+def test_keeping_freed_memory_can_be_asked_for_twice():
+    assert keep_freed_memory() == keep_freed_memory()
