@@ -4,13 +4,18 @@ EXTRAS ?= test,dev
 INSTALLED := .venv/.installed
 PIP := .venv/bin/python -m pip
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(INSTALLED)
 	.venv/bin/python -m quantnas_sr.demo
 
 test: $(INSTALLED)
 	.venv/bin/python -m pytest -q
+
+# About a quarter of an hour, which the machine must be left alone for.
+bench: $(INSTALLED)
+	.venv/bin/python benchmarks/search_step.py
+	.venv/bin/python benchmarks/train_step.py
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 import torch
 import yaml
@@ -12,11 +12,22 @@ from basicsr.models import build_model
 from literal import LiteralLayer
 
 from quantnas_sr.models import experiment, search_model
+from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.options import to_numbers
 from quantnas_sr.quantization import set_quantize
 from quantnas_sr.search_space import get_search_space
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options"
+
+
+class Step(NamedTuple):
+    """One iteration of a model, on the data that it has been fed."""
+
+    model: ExperimentModel
+    iteration: int
+
+    def __call__(self) -> None:
+        self.model.optimize_parameters(self.iteration)
 
 
 def _options(name: str, network: Dict[str, Any], amp: str) -> Dict[str, Any]:
@@ -40,7 +51,7 @@ def search(
     literal: bool = False,
     keep_memory: bool = True,
     **network: Any,
-) -> Callable[[], None]:
+) -> "Step":
     """An alpha step and a step of the weights.
 
     ``literal`` computes equation 5 as it is written, in torch's default memory order, with gradients for everything in
@@ -63,12 +74,12 @@ def search(
     model.lq = model.lq.contiguous(memory_format=order)
     model.lq_alpha = model.lq_alpha.contiguous(memory_format=order)
     iteration = int(model.alpha_warmup * model.total_iter) + 2
-    return lambda: model.optimize_parameters(iteration)
+    return Step(model, iteration)
 
 
 def train(
     bits: Optional[int] = 8, batch: int = 16, patch: int = 32, amp: str = "none", operation: str = "simple_3x3"
-) -> Callable[[], None]:
+) -> "Step":
     """A step of quantization-aware training of the basic network; with ``bits=None`` in plain float."""
     slots = get_search_space("basic").slots(4, 36, 3)
     genotype = {
@@ -83,4 +94,4 @@ def train(
     model = build_model(_options("train_basic_x4.yml", {"genotype": genotype}, amp))
     set_quantize(model.net_g, bits is not None)
     model.feed_data({"lq": torch.rand(batch, 3, patch, patch), "gt": torch.rand(batch, 3, 4 * patch, 4 * patch)})
-    return lambda: model.optimize_parameters(1)
+    return Step(model, 1)

@@ -1,0 +1,65 @@
+"""The benchmarks run, and what they compare with computes equation 5."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from quantnas_sr.search_space import Slot
+from quantnas_sr.search_space.mixed_layer import MixedLayer
+from quantnas_sr.search_space.noisy_layer import NoisyLayer
+from quantnas_sr.search_space.selectors import Selection
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+TINY = {"num_feat": 12, "num_block": 1, "batch": 1, "patch": 8}
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in ("literal", "side_by_side", "steps", "search_step"):
+        sys.modules.pop(name, None)
+
+
+def test_the_literal_formulation_has_the_mean_and_variance_of_the_exact_mode():
+    """For one operation: for several, ours draws the noise of the image once, and theirs for each."""
+    from literal import LiteralLayer
+
+    torch.manual_seed(0)
+    layer = MixedLayer(Slot("body", 4, 4), ["simple_3x3"], (2, 4), 4, "noise", NoisyLayer(fast=False))
+    layer.selection = Selection(torch.tensor([[0.3, 0.2]]))
+    x, n = torch.randn(1, 4, 6, 7), 3000
+    with torch.no_grad():
+        ours = torch.cat([layer(x) for _ in range(n)])
+        layer.noisy_layer = LiteralLayer((2, 4))
+        theirs = torch.cat([layer(x) for _ in range(n)])
+    assert (ours.var(0) / theirs.var(0)).log().abs().max() < 6 * (4 / n) ** 0.5
+    error = (ours.mean(0) - theirs.mean(0)) / ((ours.var(0) + theirs.var(0)) / n).sqrt()
+    assert error.abs().max() < 5
+
+
+@pytest.mark.parametrize("options", [{"literal": True}, {"noise_mode": "fast", "amp": "bfloat16"}], ids=str)
+def test_a_step_of_a_search_moves_alphas_and_weights(options, monkeypatch):
+    from steps import search
+
+    from quantnas_sr.models import experiment, search_model
+
+    monkeypatch.setattr(search_model, "frozen", search_model.frozen)
+    monkeypatch.setattr(experiment, "keep_freed_memory", lambda: None)
+    model = search("basic", **TINY, **options).model
+    before = {name: p.detach().clone() for name, p in model.supernet.named_parameters()}
+    model.optimize_parameters(int(model.alpha_warmup * model.total_iter) + 2)
+    moved = {name for name, p in model.supernet.named_parameters() if not torch.equal(p, before[name])}
+    assert moved >= {name for name in before if name.startswith("alphas.") or ".operations." in name}
+
+
+def test_a_case_is_timed_beside_the_calibrating_convolution():
+    from side_by_side import Case, measure, table
+
+    results, c = measure([Case("tiny", ("steps", "search"), {"space": "basic", **TINY})], rounds=1, warmup=1)
+    assert c > 0
+    assert results[0].median > 0
+    assert results[0].peak >= results[0].before > 0.05
+    assert "| tiny | " in table(results, c)
