@@ -30,9 +30,6 @@ from quantnas_sr.search_space.bit_mixer import NoiseBitMixer
 #: ``noise_mode:`` of the options.
 NOISE_MODES = ("exact", "fast")
 
-#: Input channels of which a convolution has room for as many more without taking longer.
-FEW_CHANNELS = 8
-
 Kernel = Tuple[int, int]
 
 
@@ -103,9 +100,9 @@ class _Merge(torch.autograd.Function):
 
 
 @lru_cache(maxsize=256)
-def _inside(kernel: Kernel, size: Tuple[int, int], device: torch.device) -> Tensor:
+def _inside(kernel: Kernel, size: Tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
     """1 where a tap of the kernel meets the image and not its padding: (pixels, taps)."""
-    ones = torch.ones(1, 1, *size, device=device)
+    ones = torch.ones(1, 1, *size, device=device, dtype=dtype)
     return F.unfold(ones, kernel, padding=same_padding(kernel, 1))[0].t().contiguous()
 
 
@@ -118,7 +115,7 @@ class _OutputNoise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         ctx.mark_dirty(y)
-        inside = _inside(tuple(variance.shape[1:]), tuple(y.shape[2:]), y.device)
+        inside = _inside(tuple(variance.shape[1:]), tuple(y.shape[2:]), y.device, variance.dtype)
         with torch.autocast(y.device.type, enabled=False):
             std = (inside @ variance.flatten(1).t() + 1e-20).sqrt_()
         ctx.save_for_backward(noise, std, inside)
@@ -128,7 +125,7 @@ class _OutputNoise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         noise, std, inside = ctx.saved_tensors
-        of_variance = _sum_of_samples(grad * noise).float().div_(2 * std)
+        of_variance = _sum_of_samples(grad * noise).to(std.dtype).div_(2 * std)
         return grad, None, (of_variance.t() @ inside).view(ctx.taps)
 
 
@@ -205,9 +202,6 @@ class NoisyLayer:
         kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
         noise_kernel = noise_kernel * extent
         padding = same_padding(size, 1)
-        if a.shape[1] < FEW_CHANNELS:
-            image = torch.cat([a, self.noise.draw(a)], dim=1)
-            return F.conv2d(image, torch.cat([kernel, noise_kernel], dim=1), padding=padding)
         y = F.conv2d(a, kernel, padding=padding)
         if self.fast:
             return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
