@@ -59,7 +59,7 @@ class MixedLayer(nn.Module):
                 mixers, alphas = zip(*together)
                 terms.append(self.noisy_layer(x, mixers, torch.stack(alphas)))
         if edges:
-            prepared = edges[0][0].prepare(x)
+            prepared = edges[0][0].prepare(x) if self.noisy_layer is None else None
             terms.extend(mixer(x, alphas, prepared) for mixer, alphas in edges)
         total = terms[0]
         for term in terms[1:]:
