@@ -1,5 +1,6 @@
 """Automatic mixed precision for BasicSR's training step (``train: amp``)."""
 
+import threading
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional
 
@@ -29,17 +30,18 @@ class MixedPrecision:
         """Put the training passes of ``net`` under autocast; its output is float32. Returns ``net``."""
         if self.dtype is None:
             return net
-        running = []
+        thread = threading.local()  # data parallel replicas run in threads of their own
 
         def enter(module: nn.Module, args: Any) -> None:
             if module.training:
-                running.append(torch.autocast(self.device_type, self.dtype))
-                running[-1].__enter__()
+                thread.running = torch.autocast(self.device_type, self.dtype)
+                thread.running.__enter__()
 
         def leave(module: nn.Module, args: Any, output: Optional[Tensor]) -> Optional[Tensor]:
-            if not running:
+            running = vars(thread).pop("running", None)
+            if running is None:
                 return output
-            running.pop().__exit__(None, None, None)
+            running.__exit__(None, None, None)
             return None if output is None else self._scaled_on_the_way_back(output.float())
 
         net.register_forward_pre_hook(enter)

@@ -53,10 +53,14 @@ class _NoisyWeight(torch.autograd.Function):
         return of_weight, of_scale, of_strength, None
 
 
+def _reach(conv: nn.Conv2d) -> Kernel:
+    """Height and width of the image that the kernel reads, gaps included."""
+    return tuple(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size))
+
+
 def place(kernel: Tensor, conv: nn.Conv2d) -> Tuple[Tensor, bool]:
     """Where in a larger kernel a convolution's weight belongs: a view, and whether its last dimension is the group."""
-    (height, width), d = conv.kernel_size, conv.dilation[0]
-    height, width = d * (height - 1) + 1, d * (width - 1) + 1
+    d, (height, width) = conv.dilation[0], _reach(conv)
     top, left = (kernel.shape[2] - height) // 2, (kernel.shape[3] - width) // 2
     view = kernel[:, :, top : top + height : d, left : left + width : d]
     if conv.groups == 1:
@@ -198,7 +202,7 @@ class NoisyLayer:
         """All operations of a single convolution in one."""
         if len(convs) == 1:
             return self._convolve(a, extent, convs[0], kernels[0], stds[0])
-        size = tuple(max(_reach(conv, axis) for conv in convs) for axis in (0, 1))
+        size = tuple(map(max, zip(*map(_reach, convs))))
         kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
         noise_kernel = noise_kernel * extent
         padding = same_padding(size, 1)
@@ -206,7 +210,3 @@ class NoisyLayer:
         if self.fast:
             return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
         return y + F.conv2d(self.noise.draw(a), noise_kernel, padding=padding)
-
-
-def _reach(conv: nn.Conv2d, axis: int) -> int:
-    return conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
