@@ -1,10 +1,12 @@
 """The benchmarks run, and what they compare with computes equation 5."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
+from project import Project
 
 from quantnas_sr.search_space import Slot
 from quantnas_sr.search_space.mixed_layer import MixedLayer
@@ -19,7 +21,7 @@ TINY = {"num_feat": 12, "num_block": 1, "batch": 1, "patch": 8}
 def benchmarks_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in ("literal", "side_by_side", "steps", "search_step"):
+    for name in ("data_loading", "literal", "noise_modes", "search_step", "side_by_side", "steps"):
         sys.modules.pop(name, None)
 
 
@@ -63,3 +65,25 @@ def test_a_case_is_timed_beside_the_calibrating_convolution():
     assert results[0].median > 0
     assert results[0].peak >= results[0].before > 0.05
     assert "| tiny | " in table(results, c)
+
+
+@pytest.mark.parametrize("dataset", ["PairedImageDataset", "QuantNASSearchDataset"])
+def test_loading_is_timed_over_epochs(dataset, tmp_path):
+    from data_loading import loader_of, seconds_per_batch
+
+    project = Project(tmp_path)
+    project.make_data()
+    args = Namespace(gt=tmp_path / "datasets/train_HR_sub.lmdb", lq=tmp_path / "datasets/train_LRbicx4_sub.lmdb")
+    args.workers, args.batch = 0, 2
+    assert 0 < seconds_per_batch(loader_of(args, dataset, 32), batches=20) < 10
+
+
+def test_the_distributions_of_the_two_noise_modes_are_compared():
+    from noise_modes import agreement, distributions
+
+    found = distributions(seed=0, draws=6)
+    assert found["output variance, fast / exact"] == pytest.approx(1, abs=0.5)
+    rows = [
+        {"seed": s, "mode": m, "slots": {"skip": ["simple_1x1", b]}} for s, m, b in [(0, "exact", 4), (0, "fast", 4)]
+    ]
+    assert agreement(rows) == {"between the modes, same seed": 1.0}
