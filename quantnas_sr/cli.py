@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
 from quantnas_sr.errors import QuantNASError, unknown
@@ -75,6 +76,24 @@ def _prepare(args: argparse.Namespace) -> None:
     prepare.run(args)
 
 
+def _sample(args: argparse.Namespace) -> None:
+    from quantnas_sr.cost import count, sample_genotypes
+    from quantnas_sr.options import supernet_of
+    from quantnas_sr.search_space import DerivedNetwork
+
+    for i, genotype in enumerate(sample_genotypes(supernet_of(args.search), args.count, args.seed, args.gbitops)):
+        path = Path(args.output) / f"sample_{i}.yml"
+        genotype.save(path)
+        print(f"{path}  {count(DerivedNetwork(genotype)).bitops / 1e9:.3f} GBitOps")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def _draw(args: argparse.Namespace) -> None:
     from quantnas_sr.report import draw_genotype
 
@@ -103,11 +122,19 @@ def build_parser() -> argparse.ArgumentParser:
     draw.add_argument("genotype", help="genotype.yml, or the .pth of a trained network")
     draw.add_argument("output", help="FILE.svg or FILE.png")
     draw.set_defaults(function=_draw)
+
+    sample = commands.add_parser("sample", help="random genotypes of a search space, within a range of cost or any")
+    sample.add_argument("search", help="options file of a search: its space, candidates, bits and sizes")
+    sample.add_argument("--count", type=_positive, default=1, help="how many (1)")
+    sample.add_argument("--seed", type=int, default=0, help="the same seed gives the same genotypes (0)")
+    sample.add_argument("--gbitops", type=float, nargs=2, metavar=("MIN", "MAX"), help="GBitOps for a 32x32 input")
+    sample.add_argument("--output", default="samples", help="folder for sample_0.yml, sample_1.yml, ... (samples)")
+    sample.set_defaults(function=_sample)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw``."""
+    """``quantnas prepare|cost|draw|sample``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

@@ -7,7 +7,7 @@ and a project's own train.py that imports this package.
 import functools
 import inspect
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Union
 
 import torch
 import yaml
@@ -95,6 +95,30 @@ def _check_built(cls: type, options: Mapping[str, Any], where: str) -> Any:
         raise
     except QuantNASError as error:
         raise OptionError(f"{where}: {error}") from None
+
+
+def supernet_of(path: Union[str, Path]) -> Supernet:
+    """The supernet that an options file of a search describes.
+
+    Raises:
+        OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
+    """
+    try:
+        opt = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
+    _require(opt, ("network_g",), str(path))
+    network = opt["network_g"]
+    _require(network, ("type",), f"{path}: network_g")
+    cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
+    if not issubclass(cls, Supernet):
+        raise OptionError(f"{path}: network_g: type {network['type']} is not of a search. Allowed: QuantNASSupernet")
+    arguments = {"scale": opt.get("scale", 4), **network}
+    _check_built(cls, arguments, f"{path}: network_g")
+    del arguments["type"]
+    return cls(**arguments)
 
 
 def _check_network(opt: Options) -> None:

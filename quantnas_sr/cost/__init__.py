@@ -1,6 +1,11 @@
-"""MACs, BitOps, parameters and packed size of any network (`count`), and of a supernet's alphas (`edge_costs`)."""
+"""MACs, BitOps, parameters and packed size.
+
+- `count`: of any network; `edge_costs`, `expected_cost`: of a supernet's alphas
+- `sample_genotypes`: random genotypes within a range of cost
+"""
 
 from quantnas_sr.cost.count import LayerCost, NetworkCost, count
+from quantnas_sr.cost.sample import sample_genotypes
 from quantnas_sr.cost.slots import COSTS, edge_costs, expected_cost
 
-__all__ = ["COSTS", "LayerCost", "NetworkCost", "count", "edge_costs", "expected_cost"]
+__all__ = ["COSTS", "LayerCost", "NetworkCost", "count", "edge_costs", "expected_cost", "sample_genotypes"]

@@ -1,0 +1,61 @@
+"""Random search: genotypes that are drawn instead of found (the paper's appendix F)."""
+
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from quantnas_sr.cost.count import count
+from quantnas_sr.cost.slots import edge_costs
+from quantnas_sr.errors import OptionError
+from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Supernet
+
+_AT_ONCE = 2**16
+_MOST_DRAWS = 2**24
+
+
+def sample_genotypes(
+    net: Supernet, number: int, seed: int = 0, gbitops: Optional[Tuple[float, float]] = None
+) -> List[Genotype]:
+    """Draw different genotypes, every one of the space with the same probability.
+
+    Args:
+        net: the supernet whose candidates are drawn from; its weights do not matter.
+        number: how many.
+        seed: the same seed draws the same.
+        gbitops: lowest and highest GBitOps for a 32x32 input; those outside are drawn again.
+
+    Raises:
+        OptionError: there are not so many genotypes in this range, or too few to be met by chance.
+    """
+    tables = edge_costs(net)
+    costs = {name: tables[name].numpy().reshape(-1) for name in net.slots}
+    in_slots = sum(table[int(net.alphas[name].argmax())] for name, table in costs.items())
+    fixed = count(DerivedNetwork(net.genotype())).bitops - in_slots
+    low, high = (-np.inf, np.inf) if gbitops is None else (1e9 * limit for limit in gbitops)
+    random = np.random.default_rng(seed)
+    found: List[Tuple[int, ...]] = []
+    known = set()
+    for _ in range(_MOST_DRAWS // _AT_ONCE):
+        edges = np.stack([random.integers(len(table), size=_AT_ONCE) for table in costs.values()], axis=1)
+        total = fixed + sum(table[column] for table, column in zip(costs.values(), edges.T))
+        for row in map(tuple, edges[(low <= total) & (total <= high)].tolist()):
+            if row not in known:
+                known.add(row)
+                found.append(row)
+            if len(found) == number:
+                return [_genotype(net, edges, seed, i) for i, edges in enumerate(found)]
+    cheapest = (fixed + sum(table.min() for table in costs.values())) / 1e9
+    dearest = (fixed + sum(table.max() for table in costs.values())) / 1e9
+    raise OptionError(
+        f"gbitops: {len(found)} of {number} genotypes found in {_MOST_DRAWS:,d} draws. "
+        f"Those of this space lie between {cheapest:.3f} and {dearest:.3f}"
+    )
+
+
+def _genotype(net: Supernet, edges: Tuple[int, ...], seed: int, index: int) -> Genotype:
+    slots = {}
+    for name, edge in zip(net.slots, edges):
+        operation, bits = divmod(edge, len(net.bits))
+        slots[name] = Choice(net.candidates[name][operation], net.bits[bits])
+    origin = {"sampled": {"seed": seed, "index": index}}
+    return Genotype(net.search_space, net.scale, net.num_feat, net.num_block, net.norm, slots, origin)
