@@ -78,7 +78,12 @@ def search(
 
 
 def train(
-    bits: Optional[int] = 8, batch: int = 16, patch: int = 32, amp: str = "none", operation: str = "simple_3x3"
+    bits: Optional[int] = 8,
+    batch: int = 16,
+    patch: int = 32,
+    amp: str = "none",
+    operation: str = "simple_3x3",
+    compiled: bool = False,
 ) -> "Step":
     """A step of quantization-aware training of the basic network; with ``bits=None`` in plain float."""
     slots = get_search_space("basic").slots(4, 36, 3)
@@ -93,5 +98,7 @@ def train(
     }
     model = build_model(_options("train_basic_x4.yml", {"genotype": genotype}, amp))
     set_quantize(model.net_g, bits is not None)
+    if compiled:
+        model.net_g = torch.compile(model.net_g)
     model.feed_data({"lq": torch.rand(batch, 3, patch, patch), "gt": torch.rand(batch, 3, 4 * patch, 4 * patch)})
     return Step(model, 1)

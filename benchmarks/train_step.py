@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--compile", action="store_true", help="torch.compile too; takes a C++ compiler")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     maker = ("steps", "train")
@@ -27,13 +28,18 @@ def main() -> None:
         Case("quantized, 8 bits, bfloat16", maker, {"bits": 8, "amp": "bfloat16"}),
         Case("plain bfloat16", maker, {"bits": None, "amp": "bfloat16"}),
     ]
+    if args.compile:
+        cases += [
+            Case("quantized, 8 bits, float32, torch.compile", maker, {"bits": 8, "compiled": True}),
+            Case("plain float32, torch.compile", maker, {"bits": None, "compiled": True}),
+        ]
     results, c = measure(cases, args.rounds)
     text = [
         "# One training step",
         "Basic network, 36 channels, 3 blocks, all 3x3, batch 16, LR 32x32.",
         table(results, c),
     ]
-    eight, four, plain, eight_half, plain_half = (r.median for r in results)
+    eight, four, plain, eight_half, plain_half = (r.median for r in results[:5])
     text.append(
         f"Quantized over plain: float32 {eight / plain:.2f} (8 bits), {four / plain:.2f} (4 bits); "
         f"bfloat16 {eight_half / plain_half:.2f}."
