@@ -76,11 +76,14 @@ def eq_5_and_7(layer, x, weights, noise):
 
 
 @every_order
-@every_list
-def test_exact_is_equation_5_for_every_operation_with_all_gradients(candidates, order):
+@pytest.mark.parametrize(
+    "candidates, channels, size",
+    [*((names, (6, 6), (9, 11)) for names in CANDIDATES.values()), (("simple_1x1", "simple_5x5"), (18, 3), (8, 10))],
+)
+def test_exact_is_equation_5_for_every_operation_with_all_gradients(candidates, channels, size, order):
     torch.manual_seed(0)
-    layer = layer_of(candidates, "exact", noise=SameNoise()).double().to(memory_format=order)
-    x = torch.randn(2, 6, 9, 11, dtype=torch.float64).contiguous(memory_format=order).requires_grad_()
+    layer = layer_of(candidates, "exact", *channels, noise=SameNoise()).double().to(memory_format=order)
+    x = torch.randn(2, channels[0], *size, dtype=torch.float64).contiguous(memory_format=order).requires_grad_()
     weights = weights_of_edges(layer).double().requires_grad_()
     inputs = [x, weights, *layer.parameters()]
     merged = run(layer, x, weights)
@@ -100,11 +103,12 @@ def test_exact_is_equation_5_for_every_operation_with_all_gradients(candidates, 
         (("simple_1x1", "simple_3x3", "simple_3x3_grouped_3", "conv_5x1_1x5", "growth2_3x3"), 3, 6),
         (("simple_1x1", "simple_5x5_d2", "simple_3x3_grouped_3", "conv_5x1_1x5", "growth2_3x3"), 6, 3),
         (("simple_1x1", "simple_5x5_d2", "simple_3x3_grouped_3", "conv_5x1_1x5", "DWS_5x5"), 9, 12),
+        (("simple_1x1", "simple_5x5", "growth3_5x5"), 18, 3),
     ],
 )
 def test_without_noise_both_modes_are_the_weighted_sum_of_the_operations(candidates, c_in, c_out, mode):
     layer = layer_of(candidates, mode, c_in, c_out, noise=NoNoise())
-    x, weights = torch.randn(2, c_in, 9, 11), weights_of_edges(layer)
+    x, weights = torch.randn(2, c_in, 10, 12), weights_of_edges(layer)
     torch.testing.assert_close(run(layer, x, weights), eq_5_and_7(layer, x, weights, NoNoise()), rtol=1e-4, atol=1e-5)
 
 
@@ -121,7 +125,7 @@ def variance_of_merged_noise(layer, x, weights):
 
 
 @every_mode
-@pytest.mark.parametrize("c_in", [3, 9])
+@pytest.mark.parametrize("c_in", [3, 9, 18])
 def test_mean_and_variance_of_every_output_element_are_those_of_equation_5(c_in, mode):
     """The border included, where a part of the kernel meets padding, which has no noise."""
     torch.manual_seed(0)

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantnas_sr.quantization import FreshNoise, NoisePool, same_padding, value_range
+from quantnas_sr.search_space import folding
 from quantnas_sr.search_space.bit_mixer import NoiseBitMixer
 
 #: ``noise_mode:`` of the options.
@@ -194,7 +195,8 @@ class NoisyLayer:
     def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> Tensor:
         """A convolution of its own, whose input has noise of ``std`` times its range."""
         noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
-        return conv._conv_forward(noisy, kernel, None)
+        plain = conv.groups == 1 and conv.dilation == (1, 1)
+        return _conv2d(noisy, kernel) if plain else conv._conv_forward(noisy, kernel, None)
 
     def _convolve_merged(
         self, a: Tensor, extent: Tensor, convs: Sequence[nn.Conv2d], stds: Sequence[Tensor], kernels: Sequence[Tensor]
@@ -205,8 +207,14 @@ class NoisyLayer:
         size = tuple(map(max, zip(*map(_reach, convs))))
         kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
         noise_kernel = noise_kernel * extent
-        padding = same_padding(size, 1)
-        y = F.conv2d(a, kernel, padding=padding)
+        y = _conv2d(a, kernel)
         if self.fast:
             return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
-        return y + F.conv2d(self.noise.draw(a), noise_kernel, padding=padding)
+        return y + _conv2d(self.noise.draw(a), noise_kernel)
+
+
+def _conv2d(a: Tensor, kernel: Tensor) -> Tensor:
+    """A plain convolution that keeps height and width."""
+    if folding.pays(a, kernel):
+        return folding.folded_conv2d(a, kernel)
+    return F.conv2d(a, kernel, padding=same_padding(kernel.shape[2:], 1))
