@@ -20,6 +20,15 @@ class DataError(QuantNASError):
     """A folder, an LMDB or an image that cannot be used."""
 
 
+class CalibrationError(QuantNASError):
+    """A quantizer of activations is asked to quantize before any batch has set its step."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
+        )
+
+
 class MissingExtraError(QuantNASError):
     """A feature whose optional dependency is not installed."""
 

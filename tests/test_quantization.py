@@ -1,17 +1,21 @@
 """Quantizers: the numbers of the authors' code, the formulas, and that integers and dequantized values agree."""
 
+import copy
 import math
+import types
 
 import numpy as np
 import pytest
 import torch
+from basicsr.models.base_model import BaseModel
 from golden import golden_arrays
 from torch.nn import functional as F
 
 from quantnas_sr.cost import count
-from quantnas_sr.errors import OptionError
+from quantnas_sr.errors import CalibrationError, OptionError
 from quantnas_sr.quantization import (
     HWGQ,
+    LSQActivation,
     LSQWeight,
     QNoise,
     QuantConv2d,
@@ -122,6 +126,151 @@ def test_lsq_weight_gradient_passes_inside_the_range_only():
     weight = torch.tensor([-9.0, -4.0, -1.2, 0.0, 2.9, 3.0, 9.0]).reshape(1, 7, 1, 1).requires_grad_()
     quantizer(weight).sum().backward()
     assert weight.grad.flatten().tolist() == [0, 1, 1, 1, 1, 1, 0]
+
+
+# --- LSQ of activations
+
+
+def activations(signed, dtype=torch.float32):
+    x = torch.randn(3, 4, 5, 6, dtype=dtype)
+    return x if signed else x.abs()
+
+
+def calibrated(bits, x, step=None):
+    quantizer = LSQActivation(bits)
+    with torch.no_grad():
+        quantizer(x)
+        if step is not None:
+            quantizer.step.fill_(step)
+    return quantizer
+
+
+def range_of(bits, signed):
+    return lsq_range(bits) if signed else (0, 2**bits - 1)
+
+
+def surrogate_lsq(x, step, low, high):
+    """The LSQ paper's reference code: rounding and the step's gradient are straight-through by ``detach``."""
+    scale = 1 / math.sqrt(high * x[0].numel())
+    step = (step - step * scale).detach() + step * scale
+    inside = (x / step).clamp(low, high)
+    return ((inside.round() - inside).detach() + inside) * step
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+def test_lsq_of_activations_has_the_values_and_gradients_of_the_lsq_paper(bits, signed):
+    x = activations(signed, torch.float64).requires_grad_()
+    quantizer = calibrated(bits, x.detach()).double()
+    theirs, step = x.detach().clone().requires_grad_(), quantizer.step.detach().clone().requires_grad_()
+    output, expected = quantizer(x), surrogate_lsq(theirs, step, *range_of(bits, signed))
+    weights_of_sum = torch.randn_like(output)
+    (output * weights_of_sum).sum().backward()
+    (expected * weights_of_sum).sum().backward()
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(x.grad, theirs.grad)
+    torch.testing.assert_close(quantizer.step.grad, step.grad, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+def test_lsq_of_activations_is_its_integers_times_its_step(bits, signed):
+    x = activations(signed)
+    quantizer = calibrated(bits, x)
+    wide = x * 2**bits * 10
+    integers = quantizer.to_int(wide)
+    assert torch.equal(integers, integers.round())
+    assert (integers.min(), integers.max()) == (range_of(bits, True) if signed else (integers.min(), 2**bits - 1))
+    assert integers.min() >= range_of(bits, signed)[0]
+    assert torch.equal(quantizer(wide), integers * quantizer.step)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_first_training_batch_sets_step_and_signedness_of_activations(signed):
+    x = activations(signed)
+    quantizer = calibrated(4, x)
+    assert bool(quantizer.signed) == signed
+    assert_close(quantizer.step.detach(), 2 * x.abs().mean().reshape(1) / math.sqrt(7 if signed else 15))
+    state = copy.deepcopy(quantizer.state_dict())
+    quantizer(-3 * x)
+    assert all(torch.equal(value, state[key]) for key, value in quantizer.state_dict().items())
+
+
+def test_a_first_batch_of_zeros_leaves_finite_activations():
+    quantizer = LSQActivation(8)
+    assert torch.equal(quantizer(torch.zeros(1, 2, 3, 3)), torch.zeros(1, 2, 3, 3))
+    assert quantizer(torch.ones(1, 2, 3, 3)).isfinite().all()
+
+
+def test_activations_without_a_step_are_an_error_in_evaluation_until_a_checkpoint_brings_one():
+    x = activations(True)
+    trained, fresh = calibrated(4, x), LSQActivation(4).eval()
+    with pytest.raises(CalibrationError):
+        fresh(x)
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(fresh(x), trained(x))
+    fresh.load_state_dict(LSQActivation(4).state_dict())
+    with pytest.raises(CalibrationError):
+        fresh(x)
+
+
+def test_a_step_of_activations_that_moved_past_zero_counts_by_its_size():
+    x = activations(True)
+    assert torch.equal(calibrated(4, x, step=-0.25)(x), calibrated(4, x, step=0.25)(x))
+
+
+@pytest.mark.parametrize("before", [0, 1, 50], ids="calibrated after {} updates".format)
+def test_a_moving_average_has_the_mean_of_the_calibrated_steps(before):
+    x, decay = activations(True), 0.999
+    model = types.SimpleNamespace(net_g=LSQActivation(4), net_g_ema=LSQActivation(4).eval(), get_bare_model=lambda n: n)
+    for _ in range(before):
+        BaseModel.model_ema(model, decay)
+    with pytest.raises(CalibrationError):
+        model.net_g_ema(x)
+    model.net_g(x)
+    steps = [0.3, 0.4, 0.6]
+    for step in steps:
+        model.net_g.step.data.fill_(step)
+        BaseModel.model_ema(model, decay)
+    weights = [decay**2, decay, 1]
+    mean = sum(w * s for w, s in zip(weights, steps)) / sum(weights)
+    expected = calibrated(4, x, step=mean)
+    torch.testing.assert_close(model.net_g_ema(x), expected(x), rtol=1e-3, atol=1e-3)
+    loaded = LSQActivation(4)
+    loaded.load_state_dict(model.net_g_ema.state_dict())
+    assert loaded.calibration == 1
+    assert loaded.step.item() == pytest.approx(mean, rel=1e-3)
+
+
+def test_processes_that_train_together_start_from_one_step(monkeypatch):
+    """Another process that saw negative values, and values of four times the size."""
+    from quantnas_sr.quantization import lsq
+
+    x = activations(False)
+    ops = lsq.distributed.ReduceOp
+
+    def all_reduce(tensor, op=ops.SUM):
+        tensor.fill_(-1.0) if op == ops.MIN else tensor.mul_(5)
+
+    for name, function in {
+        "is_initialized": lambda: True,
+        "all_reduce": all_reduce,
+        "get_world_size": lambda: 2,
+    }.items():
+        monkeypatch.setattr(lsq.distributed, name, function)
+    quantizer = calibrated(4, x)
+    assert bool(quantizer.signed)
+    assert_close(quantizer.step.detach(), 2 * 2.5 * x.mean().reshape(1) / math.sqrt(7))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_activations_of_a_mixed_precision_pass_are_quantized_in_float32(dtype):
+    x = activations(True).to(dtype).requires_grad_()
+    quantizer = calibrated(8, x.detach())
+    y = quantizer(x)
+    assert torch.equal(y, quantizer(x.float()))
+    y.sum().backward()
+    assert x.grad.dtype is dtype
 
 
 # --- HWGQ
@@ -281,6 +430,27 @@ def test_switched_on_the_steps_start_anew_and_a_network_that_is_on_is_left_alone
     conv.weight.data.mul_(2)
     set_quantize(conv, True)
     assert_close(conv.weight_quantizer.step.detach(), 2 * start)
+
+
+def test_a_convolution_with_lsq_on_both_sides_is_eq_2_without_an_activation_function():
+    x = torch.randn(2, 4, 5, 7)
+    for bits in (4, 32):
+        conv = QuantConv2d(4, 6, 3, bits, activation_quantizer="lsq")
+        inside = conv.input_quantizer(x), conv.weight_quantizer(conv.weight)
+        assert torch.equal(conv(x), F.conv2d(*inside, padding=1))
+        set_quantize(conv, False)
+        assert torch.equal(conv(x), F.conv2d(x, conv.weight, padding=1))
+
+
+def test_switched_on_the_step_of_the_input_waits_for_the_next_batch():
+    x = torch.randn(2, 3, 6, 6)
+    conv = QuantConv2d(3, 4, 3, bits=4, activation_quantizer="lsq")
+    conv(x)
+    start = conv.input_quantizer.step.detach().clone()
+    set_quantize(conv, False)
+    set_quantize(conv, True)
+    conv(5 * x)
+    assert_close(conv.input_quantizer.step.detach(), 5 * start)
 
 
 @pytest.mark.parametrize("bits", [*WEIGHT_BITS, 32])

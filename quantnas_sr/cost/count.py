@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from quantnas_sr.quantization import FULL_PRECISION
+from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 
 
 class LayerCost(NamedTuple):
@@ -97,6 +97,7 @@ def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: int = 
         channels: of the input.
     """
     network = copy.deepcopy(network).eval()
+    set_quantize(network, False)  # quantizers cost nothing, and may have no step before training
     counter = _MacCounter(network)
     with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         network(torch.empty(1, channels, *size))

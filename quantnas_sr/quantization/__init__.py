@@ -2,11 +2,13 @@
 
 - `LSQWeight`: weights, trained step per output channel
 - `HWGQ`: activations, fixed step
+- `LSQActivation`: activations, trained step
+- `QuantConv2d`: the convolution made of these
 - `QNoise`: noise of the same strength, for the search
-- `QuantConv2d`: the convolution made of the first two
 """
 
 from quantnas_sr.quantization.conv import (
+    ACTIVATION_QUANTIZERS,
     FULL_PRECISION,
     QuantConv2d,
     check_bits,
@@ -15,13 +17,15 @@ from quantnas_sr.quantization.conv import (
     set_quantize,
 )
 from quantnas_sr.quantization.hwgq import HWGQ, hwgq_step, optimal_step
-from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
+from quantnas_sr.quantization.lsq import LSQActivation, LSQWeight, lsq_range
 from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
 
 __all__ = [
+    "ACTIVATION_QUANTIZERS",
     "FULL_PRECISION",
     "FreshNoise",
     "HWGQ",
+    "LSQActivation",
     "LSQWeight",
     "NoisePool",
     "QNoise",

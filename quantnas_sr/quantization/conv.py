@@ -1,16 +1,19 @@
 """A convolution that quantizes its own input and its own weight."""
 
-from typing import Tuple, Union
+from typing import Callable, Dict, Tuple, Union
 
-import torch
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization.hwgq import HWGQ
-from quantnas_sr.quantization.lsq import LSQWeight
+from quantnas_sr.quantization.lsq import LSQActivation, LSQWeight
 
 FULL_PRECISION = 32
 QUANTIZED_WIDTHS = range(2, 17)
+#: What may quantize a layer's input: with a fixed step after a ReLU, or with a trained step and no ReLU.
+ACTIVATION_QUANTIZERS: Dict[str, Callable[[int], nn.Module]] = {"hwgq": HWGQ, "lsq": LSQActivation}
+
+_IntOrPair = Union[int, Tuple[int, int]]
 
 
 def check_bits(bits: object, where: str = "bits") -> int:
@@ -37,26 +40,30 @@ def full_precision_activation() -> nn.Module:
 class QuantConv2d(nn.Conv2d):
     """``conv(G(x, b), Q(W, b))``, eq. 2: HWGQ before, LSQ on the weight; at 32 bits PReLU and the weight as it is.
 
-    ``quantize = False`` computes in full precision (ReLU instead of HWGQ) without touching any parameter; going back
-    to ``True`` after the weights have moved wants `init_steps` (see `set_quantize`).
+    With ``activation_quantizer="lsq"`` the input is quantized as it is, without any activation function, 32 bits
+    included. ``quantize = False`` computes in full precision (ReLU instead of HWGQ) without touching any parameter;
+    going back to ``True`` after the weights have moved wants `init_steps` (see `set_quantize`).
 
     Args:
-        in_channels, out_channels, kernel_size, groups, dilation, stride, bias: as for `torch.nn.Conv2d`.
+        in_channels, out_channels, kernel_size, groups, dilation, stride, bias, padding_mode: as for `torch.nn.Conv2d`.
         bits: width of weights and activations, 2 to 16 or 32.
-        padding: ``None`` keeps height and width at stride 1.
+        padding: as for `torch.nn.Conv2d`; ``None`` keeps height and width at stride 1.
+        activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, Tuple[int, int]],
+        kernel_size: _IntOrPair,
         bits: int,
         groups: int = 1,
-        dilation: int = 1,
-        stride: int = 1,
-        padding: Union[int, None] = None,
+        dilation: _IntOrPair = 1,
+        stride: _IntOrPair = 1,
+        padding: Union[str, _IntOrPair, None] = None,
         bias: bool = False,
+        padding_mode: str = "zeros",
+        activation_quantizer: str = "hwgq",
     ) -> None:
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         super().__init__(
@@ -68,26 +75,60 @@ class QuantConv2d(nn.Conv2d):
             dilation=dilation,
             groups=groups,
             bias=bias,
+            padding_mode=padding_mode,
         )
         self.bits = bits
         self.quantize = True
         if bits == FULL_PRECISION:
-            self.input_quantizer: nn.Module = full_precision_activation()
+            has_activation = activation_quantizer == "hwgq"
+            self.input_quantizer: nn.Module = full_precision_activation() if has_activation else nn.Identity()
             self.weight_quantizer: nn.Module = nn.Identity()
         else:
-            self.input_quantizer = HWGQ(bits)
+            self.input_quantizer = ACTIVATION_QUANTIZERS[activation_quantizer](bits)
             self.weight_quantizer = LSQWeight(bits, out_channels)
         self.init_steps()
 
+    @classmethod
+    def of(cls, conv: nn.Conv2d, bits: int, activation_quantizer: str) -> "QuantConv2d":
+        """A quantized convolution in place of ``conv``, with its very weight and bias."""
+        quantized = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            bits,
+            groups=conv.groups,
+            dilation=conv.dilation,
+            stride=conv.stride,
+            padding=conv.padding,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            activation_quantizer=activation_quantizer,
+        )
+        quantized.weight, quantized.bias = conv.weight, conv.bias
+        quantized.init_steps()
+        return quantized.train(conv.training)
+
+    def initial_quantizers(self, weight: Tensor) -> Dict[str, Tensor]:
+        """The state of the quantizers, by key, that training starts from with ``weight``."""
+        state = {}
+        if isinstance(self.weight_quantizer, LSQWeight):
+            state["weight_quantizer.step"] = self.weight_quantizer.initial_step(weight)
+        if isinstance(self.input_quantizer, LSQActivation):
+            fresh = LSQActivation(self.bits).state_dict()
+            state.update({f"input_quantizer.{key}": value for key, value in fresh.items()})
+        return state
+
     def init_steps(self) -> None:
-        """Set the LSQ steps from the weight as it is now."""
+        """Set the LSQ steps of the weight from the weight as it is now; that of the input waits for the next batch."""
         if isinstance(self.weight_quantizer, LSQWeight):
             self.weight_quantizer.init_step(self.weight)
+        if isinstance(self.input_quantizer, LSQActivation):
+            self.input_quantizer.reset()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
         if not self.quantize and self.bits != FULL_PRECISION:
-            return self._conv_forward(torch.relu(x), self.weight, self.bias)
+            return self._conv_forward(self.input_quantizer.full_precision(x), self.weight, self.bias)
         return self._conv_forward(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)
 
     def extra_repr(self) -> str:
@@ -97,7 +138,8 @@ class QuantConv2d(nn.Conv2d):
 def set_quantize(network: nn.Module, quantize: bool) -> None:
     """Switch all quantizers of a network on or off.
 
-    Switching on starts the LSQ steps anew from the weights as they are; a network that is switched on is left alone.
+    Switching on starts the LSQ steps anew, from the weights as they are and from the next batch in training mode; a
+    network that is switched on is left alone.
     """
     for module in network.modules():
         if isinstance(module, QuantConv2d) and module.quantize != quantize:

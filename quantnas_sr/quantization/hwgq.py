@@ -104,5 +104,9 @@ class HWGQ(nn.Module):
         """``to_int(x) * step`` with the straight-through gradient; any shape."""
         return _HWGQFunction.apply(x, self.step, self.high)
 
+    def full_precision(self, x: Tensor) -> Tensor:
+        """What a layer reads while its quantizers are off: the ReLU of x."""
+        return torch.relu(x)
+
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

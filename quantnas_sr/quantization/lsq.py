@@ -1,10 +1,14 @@
-"""Learned step size quantization of weights (Esser et al., 2019; the paper's appendix A)."""
+"""Learned step size quantization (Esser et al., ICLR 2020): of weights (the paper's appendix A), and of activations."""
 
 import math
-from typing import Tuple
+from typing import Any, Tuple, Union
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+
+from quantnas_sr.errors import CalibrationError
+
+_Bound = Union[int, float, Tensor]
 
 
 def lsq_range(bits: int) -> Tuple[int, int]:
@@ -17,27 +21,40 @@ def lsq_range(bits: int) -> Tuple[int, int]:
 
 
 class _LSQFunction(torch.autograd.Function):
-    """Quantize and dequantize in one node of the graph that keeps nothing but its inputs."""
+    """Quantize and dequantize in one node of the graph that keeps nothing but its inputs.
+
+    The step broadcasts against x. ``low``, ``high`` and the scale of the step's gradient are all numbers, or all
+    tensors of one element where they depend on data.
+    """
 
     @staticmethod
-    def forward(ctx, weight: Tensor, step: Tensor, low: int, high: int, step_gradient_scale: float) -> Tensor:
-        ctx.save_for_backward(weight, step)
+    def forward(ctx, x: Tensor, step: Tensor, low: _Bound, high: _Bound, step_gradient_scale: _Bound) -> Tensor:
+        ctx.save_for_backward(x, step)
         ctx.constants = (low, high, step_gradient_scale)
-        return (weight / step).round_().clamp_(low, high).mul_(step)
+        return _to_int(x, step, low, high).mul_(step)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        weight, step = ctx.saved_tensors
+        x, step = ctx.saved_tensors
         low, high, step_gradient_scale = ctx.constants
-        scaled = weight / step
+        scaled = x / step
         inside = (scaled >= low) & (scaled <= high)
-        grad_weight = grad * inside if ctx.needs_input_grad[0] else None
+        grad_x = grad * inside if ctx.needs_input_grad[0] else None
         grad_step = None
         if ctx.needs_input_grad[1]:
             quantized = scaled.round().clamp_(low, high)
             slope = torch.where(inside, quantized - scaled, quantized)
-            grad_step = (grad * slope).sum(dim=(1, 2, 3), keepdim=True) * step_gradient_scale
-        return grad_weight, grad_step, None, None, None
+            grad_step = (grad * slope).sum_to_size(step.shape) * step_gradient_scale
+        return grad_x, grad_step, None, None, None
+
+
+def _to_int(x: Tensor, step: Tensor, low: _Bound, high: _Bound) -> Tensor:
+    return (x / step).round_().clamp_(low, high)
+
+
+def _initial_step(mean: Tensor, high: _Bound) -> Tensor:
+    """2 * mean|x| / sqrt(qmax), LSQ's initial value; above zero."""
+    return (2 * mean / high**0.5).clamp_min(torch.finfo(mean.dtype).tiny)
 
 
 class LSQWeight(nn.Module):
@@ -67,20 +84,117 @@ class LSQWeight(nn.Module):
         self.low, self.high = lsq_range(bits)
         self.step = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
 
+    def initial_step(self, weight: Tensor) -> Tensor:
+        """2 * mean|w| / sqrt(qmax) per output channel, LSQ's initial value; shape (O, 1, 1, 1)."""
+        return _initial_step(weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True), self.high)
+
     @torch.no_grad()
     def init_step(self, weight: Tensor) -> None:
-        """Set the steps to 2 * mean|w| / sqrt(qmax) per output channel, LSQ's initial value."""
-        mean = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
-        self.step.copy_((2 * mean / math.sqrt(self.high)).clamp_min(torch.finfo(weight.dtype).tiny))
+        """Set the steps to `initial_step`."""
+        self.step.copy_(self.initial_step(weight))
 
     def to_int(self, weight: Tensor) -> Tensor:
         """Eq. 13: the integers behind ``forward``, in a floating point tensor of the weight's shape (O, I, kH, kW)."""
-        return (weight / self.step).round().clamp(self.low, self.high)
+        return _to_int(weight, self.step, self.low, self.high)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Eq. 14: ``to_int(weight) * step``, differentiable in both. Shape (O, I, kH, kW)."""
         step_gradient_scale = 1 / math.sqrt(self.high * weight.numel())
         return _LSQFunction.apply(weight, self.step, self.low, self.high, step_gradient_scale)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+class LSQActivation(nn.Module):
+    """Per-tensor quantizer of activations with a trained step.
+
+    The first batch in training mode decides between signed integers (it has a negative value) and unsigned ones, and
+    sets the step to 2 * mean|x| / sqrt(qmax). The step's gradient is scaled by 1 / sqrt(qmax * number of features),
+    features being C * H * W, as in the LSQ paper. A step that training moves past zero counts by its size.
+
+    ``calibration`` is 1 after that batch and 0 before, when ``step`` is 0 too. In a moving average it is the share of
+    the average that calibrated steps have, so that ``step / calibration`` is their mean from the first update on.
+
+    >>> quantizer = LSQActivation(bits=2)
+    >>> x = torch.tensor([[0.0, 0.5, 1.0, 4.5]])
+    >>> integers = torch.round(quantizer(x) / quantizer.step)  # the step is 2 * 1.5 / sqrt(3)
+    >>> integers.tolist(), bool(quantizer.signed)
+    ([[0.0, 0.0, 1.0, 3.0]], False)
+
+    Args:
+        bits: bit width, 2 to 16.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.step = nn.Parameter(torch.zeros(1))
+        self.register_buffer("calibration", torch.zeros(1))
+        self.register_buffer("signed", torch.zeros(1, dtype=torch.bool))
+        self._calibrated = False
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Forget step and signedness; the next batch in training mode sets them."""
+        for tensor in (self.step, self.calibration, self.signed):
+            tensor.zero_()
+        self._calibrated = False
+
+    def _bounds(self) -> Tuple[Tensor, Tensor]:
+        """The range of the integers as tensors: to look at their values would wait for the GPU in every pass."""
+        half = self.signed * 2.0 ** (self.bits - 1)
+        return -half, 2.0**self.bits - 1 - half
+
+    @torch.no_grad()
+    def _calibrate(self, x: Tensor) -> None:
+        low, mean = x.amin().float(), x.abs().float().mean()
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(low, distributed.ReduceOp.MIN)
+            distributed.all_reduce(mean)
+            mean /= distributed.get_world_size()
+        self.signed.fill_(low < 0)
+        self.step.copy_(_initial_step(mean, self._bounds()[1]))
+        self.calibration.fill_(1)
+
+    def _ready_for(self, x: Tensor) -> None:
+        if self._calibrated:
+            return
+        if not self.calibration > 0:
+            if not self.training:
+                raise CalibrationError
+            self._calibrate(x)
+        self._calibrated = True
+
+    def _settled_step(self) -> Tensor:
+        return (self.step / self.calibration).abs()
+
+    def to_int(self, x: Tensor) -> Tensor:
+        """The integers behind ``forward``, in a floating point tensor of x's shape; the step must be set."""
+        return _to_int(x, self._settled_step(), *self._bounds())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``to_int(x) * step``, differentiable in both; the first dimension is the batch.
+
+        Raises:
+            CalibrationError: in evaluation mode, before any batch has set the step.
+        """
+        self._ready_for(x)
+        low, high = self._bounds()
+        step_gradient_scale = (high * (x.numel() // len(x))).rsqrt()
+        return _LSQFunction.apply(x, self._settled_step(), low, high, step_gradient_scale)
+
+    def full_precision(self, x: Tensor) -> Tensor:
+        """What a layer reads while its quantizers are off: x."""
+        return x
+
+    @torch.no_grad()
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        share = self.calibration.clone()
+        self.step.div_(share.where(share > 0, torch.ones_like(share)))
+        self.calibration.copy_(share > 0)
+        self._calibrated = False
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
