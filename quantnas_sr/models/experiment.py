@@ -73,6 +73,20 @@ class ExperimentModel(SRModel):
         super().feed_data(data)
         self.lq = self.lq.contiguous(memory_format=torch.channels_last)
 
+    def load_network(self, net, load_path, strict=True, param_key="params") -> None:
+        """As BasicSR's, for bare weights and for checkpoints whatever key the options name.
+
+        BasicSR's moving average asks bare weights for ``params_ema``, and a run that started from bare weights goes on
+        from a checkpoint with the same ``param_key_g: ~``.
+        """
+        content = torch.load(load_path, map_location="cpu", weights_only=True)
+        keys = [key for key in ("params", "params_ema") if isinstance(content.get(key), dict)]
+        if param_key is None and keys:
+            param_key = keys[0]
+        elif not keys and param_key not in content:
+            param_key = None
+        super().load_network(net, load_path, strict, param_key)
+
     def setup_optimizers(self) -> None:
         """BasicSR's own, and gradient clipping by norm before every step of the weights (``train: grad_clip``)."""
         super().setup_optimizers()
