@@ -121,6 +121,24 @@ def training(project: Project, changes: Dict[str, Any]) -> Dict[str, Any]:
     return project.options("train_basic_x4.yml", {**base, **changes})
 
 
+BAD_QUANTIZED = [
+    ("bits", 1, ["network_g: bits: 1 is not a bit width"]),
+    ("bitz", 4, ["network_g: unknown key 'bitz'", "'bits'"]),
+    ("arch", None, ["network_g: the key 'arch' is missing"]),
+    ("arch.type", "RFDM", ["network_g: arch: unknown type 'RFDM'", "'RFDN'"]),
+    ("arch.num_feet", 8, ["network_g: arch: unknown key 'num_feet'", "'num_feat'"]),
+    ("skip", ["fea_con"], ["network_g: skip: unknown layer 'fea_con'", "'fea_conv'"]),
+    ("bits_by_layer", "absent.yml", ["network_g: bits_by_layer: absent.yml cannot be read"]),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), BAD_QUANTIZED, ids=[f"{k}={v}" for k, v, _ in BAD_QUANTIZED])
+def test_a_bad_value_of_a_quantized_network_is_one_line_that_names_the_key(project, capsys, key, value, words):
+    changes = {f"network_g.{key}": value, "path.pretrain_network_g": None, "val": None}
+    line = complaint(project, project.options("train_rfdn_8bit_x4.yml", changes), capsys)
+    assert all(word in line for word in words), line
+
+
 BAD_GENOTYPES = [
     ("slots.skip.operation", "simple_33", ["line", "unknown operation 'simple_33'", "'simple_3x3'"]),
     ("slots.skip", None, ["7 of 8 slots", "missing: skip"]),
@@ -217,6 +235,8 @@ def test_every_key_of_ours_is_in_the_table_of_the_documentation():
         (ARCH_REGISTRY, "QuantNASSupernet"),
         (ARCH_REGISTRY, "QuantNASBasic"),
         (ARCH_REGISTRY, "RFDN"),
+        (ARCH_REGISTRY, "ESPCN"),
+        (ARCH_REGISTRY, "QuantizedArch"),
         (LOSS_REGISTRY, "HardwareCostLoss"),
         (LOSS_REGISTRY, "EntropyLoss"),
     ):
