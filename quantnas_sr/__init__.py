@@ -3,7 +3,7 @@
 Importing this package is all that a BasicSR project needs: it repairs what keeps BasicSR from running today (`compat`),
 registers our networks, models, datasets and losses, and checks the options of every run that uses them.
 
-- ``quantization``: LSQ weights, HWGQ activations, quantization noise
+- ``quantization``: LSQ weights, HWGQ and LSQ activations, quantization noise
 - ``search_space``: operations, BitMixer, mixed layers, the skeletons, genotypes
 - ``archs``, ``models``, ``losses``, ``data``: what BasicSR's registries get
 - ``cost``: MACs, BitOps and parameters of any network

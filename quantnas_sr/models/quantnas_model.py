@@ -1,4 +1,4 @@
-"""Quantization-aware training of a derived network."""
+"""Quantization-aware training of a network that a search found, or of any network in `QuantizedArch`."""
 
 from typing import Any, Dict
 
