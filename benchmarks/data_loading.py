@@ -6,19 +6,22 @@ The loader and the step are measured one after the other, each with the machine 
 """
 
 import argparse
+import importlib
 import os
 import statistics
 import time
 from pathlib import Path
 
 import torch
-from basicsr.data import build_dataloader, build_dataset
 from side_by_side import Case, measure
 from tqdm import tqdm
 
 
 def loader_of(args: argparse.Namespace, dataset: str, gt_size: int) -> torch.utils.data.DataLoader:
     """BasicSR's loader of a paired LMDB, or of its two halves for a search."""
+    importlib.import_module("quantnas_sr")  # registers the datasets, and makes basicsr importable
+    from basicsr.data import build_dataloader, build_dataset
+
     opt = {
         "name": "benchmark",
         "phase": "train",

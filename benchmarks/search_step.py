@@ -27,7 +27,9 @@ SPACES: Dict[str, Dict[str, Any]] = {
     "rfdn": {"space": "rfdn", "candidates": "large", "bits": [4, 8]},
 }
 WIDTHS = [[8], [4, 8], [2, 4, 8], [2, 4, 6, 8]]
-OPERATIONS = ["simple_3x3", "simple_5x5", "conv_3x1_1x3", "conv_5x1_1x5"]
+#: One operation under several names, so that only the number of operations grows: single convolutions, and chains.
+SINGLE = ["simple_3x3", "simple_3x3_d1", "simple_3x3_grouped_1", "simple_3x3_grouped_1_d1"]
+CHAINS = ["decenc_3x3_1", "decenc_3x3_1_g1"]
 
 
 def search(name: str, **options: Any) -> Case:
@@ -58,11 +60,16 @@ def growth() -> Dict[str, List[Case]]:
     bits = {"noise": [], "shared": []}
     for mixer, cases in bits.items():
         cases += [search(str(len(w)), **{**base, "bits": w}, bit_mixer=mixer) for w in WIDTHS]
-    lists = [dict.fromkeys(BASIC, OPERATIONS[:n]) for n in (1, 2, 3, 4)]
+
+    def operations(names: List[str]) -> List[Case]:
+        counts = range(1, len(names) + 1)
+        return [search(str(n), **{**base, "candidates": dict.fromkeys(BASIC, names[:n])}) for n in counts]
+
     return {
         "bit widths, noise": bits["noise"],
         "bit widths, shared": bits["shared"],
-        "operations": [search(str(len(names["body"])), **{**base, "candidates": names}) for names in lists],
+        "operations, single": operations(SINGLE),
+        "operations, chains": operations(CHAINS),
         "blocks": [search(str(n), **base, num_block=n) for n in (1, 2, 4, 8)],
         "pixels of a patch": [search(str(side**2), **base, patch=side) for side in (16, 24, 32, 48)],
         "batch": [search(str(n), **base, batch=n) for n in (4, 8, 16, 32)],
@@ -70,11 +77,12 @@ def growth() -> Dict[str, List[Case]]:
 
 
 def plot(series: Dict[str, List[Result]], path: Path) -> None:
-    """One panel for the bit widths, and one for each other thing that the time grows with."""
+    """A panel for each thing that the time grows with; what stands behind a comma is a line of its own."""
     from matplotlib.figure import Figure
 
-    panels = {"bit widths": [key for key in series if key.startswith("bit widths")]}
-    panels.update({key: [key] for key in series if not key.startswith("bit widths")})
+    panels: Dict[str, List[str]] = {}
+    for key in series:
+        panels.setdefault(key.partition(", ")[0], []).append(key)
     figure = Figure(figsize=(3 * len(panels), 3), layout="constrained")
     for axes, (title, keys) in zip(figure.subplots(1, len(panels)), panels.items()):
         for key in keys:
@@ -93,7 +101,7 @@ def growth_table(series: Dict[str, List[Result]]) -> str:
     """In Markdown, with the growth of the time over that of what it grows with."""
     lines = ["| grows with | | | | | last / first | time, last / first |", "|---|---|---|---|---|---|---|"]
     for key, results in series.items():
-        cells = [f"{r.case.name}: {1e3 * r.median:.0f} ms" for r in results]
+        cells = [f"{r.case.name}: {1e3 * r.median:.0f} ms" for r in results] + [""] * (4 - len(results))
         first, last = results[0], results[-1]
         factor = int(last.case.name) / int(first.case.name)
         lines.append(f"| {key} | {' | '.join(cells)} | {factor:.1f} | {last.median / first.median:.2f} |")
@@ -104,18 +112,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--skip-growth", action="store_true")
+    parser.add_argument("--only", choices=("modes", "growth"), help="measure only this half")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     text = [
         "# One iteration of the search",
         "An alpha step and a step of the weights, batch 8, LR 24x24, 4 and 8 bits.",
     ]
-    for space in SPACES:
+    for space in SPACES if args.only != "growth" else ():
         results, c = measure(modes(space), args.rounds)
         text += [f"## {space}", table(results, c)]
         print(text[-1])
-    if not args.skip_growth:
+    if args.only != "modes":
         series = {key: measure(cases, args.rounds)[0] for key, cases in growth().items()}
         text += ["## Growth, basic, fast, float32", growth_table(series)]
         print(text[-1])

@@ -8,7 +8,6 @@ from typing import Any, Dict, NamedTuple, Optional
 
 import torch
 import yaml
-from basicsr.models import build_model
 from literal import LiteralLayer
 
 from quantnas_sr.models import experiment, search_model
@@ -43,6 +42,12 @@ def _options(name: str, network: Dict[str, Any], amp: str) -> Dict[str, Any]:
     return opt
 
 
+def _build(opt: Dict[str, Any]) -> ExperimentModel:
+    from basicsr.models import build_model  # which our import has made importable
+
+    return build_model(opt)
+
+
 def search(
     space: str,
     batch: int = 8,
@@ -60,7 +65,7 @@ def search(
     if not keep_memory:
         experiment.keep_freed_memory = lambda: None
     opt = _options(f"search_{space}_x4.yml", {"scale": 4, **network}, amp)
-    model = build_model(opt)
+    model = _build(opt)
     order = torch.channels_last
     if literal:
         search_model.frozen = lambda parameters: contextlib.nullcontext()
@@ -96,9 +101,9 @@ def train(
         "norm": "adq",
         "slots": {name: {"operation": operation, "bits": bits or 8} for name in slots},
     }
-    model = build_model(_options("train_basic_x4.yml", {"genotype": genotype}, amp))
+    model = _build(_options("train_basic_x4.yml", {"genotype": genotype}, amp))
     set_quantize(model.net_g, bits is not None)
     if compiled:
-        model.net_g = torch.compile(model.net_g)
+        model.net_g.compile()
     model.feed_data({"lq": torch.rand(batch, 3, patch, patch), "gt": torch.rand(batch, 3, 4 * patch, 4 * patch)})
     return Step(model, 1)
