@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	.venv/bin/python -m pytest -q
 
-# About a quarter of an hour, which the machine must be left alone for.
+# About twenty minutes, in which the machine must be left alone.
 bench: $(INSTALLED)
 	.venv/bin/python benchmarks/search_step.py
 	.venv/bin/python benchmarks/train_step.py

@@ -1,6 +1,6 @@
 """One iteration of the search: the paper-literal formulation, ours in both modes, and what it grows with.
 
-    python benchmarks/search_step.py [--rounds 9] [--output benchmarks/results]
+    python benchmarks/search_step.py [--rounds 7] [--output benchmarks/results]
 
 Writes ``search_step.md`` and ``search_step.png`` (the time over the number of bit widths, as the paper's figure 8).
 Leave the machine alone while it runs.
@@ -110,7 +110,7 @@ def growth_table(series: Dict[str, List[Result]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--only", choices=("modes", "growth"), help="measure only this half")
     args = parser.parse_args()
