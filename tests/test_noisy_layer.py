@@ -234,6 +234,14 @@ def test_a_pool_grows_with_what_is_asked_for(monkeypatch):
     assert NoisePool().draw(torch.empty(40, 50)).std().item() == pytest.approx(1, abs=0.1)
 
 
+def test_a_pool_does_not_keep_the_noise_of_very_large_images(monkeypatch):
+    monkeypatch.setattr(NoisePool, "SIZE", 1000)
+    monkeypatch.setattr(NoisePool, "LARGEST", 2000)
+    pool = NoisePool()
+    assert pool.draw(torch.empty(40, 100)).std().item() == pytest.approx(1, abs=0.1)
+    assert not pool._values
+
+
 def test_a_pool_serves_every_type():
     pool = NoisePool()
     for dtype in (torch.float32, torch.bfloat16, torch.float64):

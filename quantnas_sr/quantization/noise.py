@@ -44,10 +44,11 @@ class NoisePool:
 
     Drawing takes the CPU longer than many a convolution that the noise is for. What one call returns is a sample of
     independent numbers; the samples of two calls may share numbers. All are drawn anew when they have been handed out
-    `REUSE` times over. A GPU draws fast, and gets fresh numbers.
+    `REUSE` times over. A GPU draws fast, and gets fresh numbers; so do images larger than `LARGEST`, not worth keeping.
     """
 
     SIZE = 2**21
+    LARGEST = 2**24
     REUSE = 16
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class NoisePool:
     def draw(self, like: Tensor) -> Tensor:
         """Noise of mean 0 and standard deviation 1 as `draw` makes it. It is a view: not to be written to."""
         size = like.numel()
-        if like.device.type != "cpu":
+        if like.device.type != "cpu" or size > self.LARGEST:
             return draw(like.detach())
         values = self._pool(size, like.dtype)
         self._left -= size

@@ -61,10 +61,7 @@ class MixedLayer(nn.Module):
         if edges:
             prepared = edges[0][0].prepare(x) if self.noisy_layer is None else None
             terms.extend(mixer(x, alphas, prepared) for mixer, alphas in edges)
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
+        return sum(terms[1:], terms[0])
 
     def chosen_state(self, operation: str, bits: int) -> Dict[str, Tensor]:
         """The weights that a derived network takes over for this operation and bit width."""

@@ -17,7 +17,6 @@ Welling, 2015). Mean and variance of every element are the same; what is lost is
 ``fast`` takes its numbers from a `NoisePool`. The noise of the weights is the same in both modes.
 """
 
-from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -104,11 +103,10 @@ class _Merge(torch.autograd.Function):
         return torch.stack(of_std) if of_std else None, None, None, *of_weights
 
 
-@lru_cache(maxsize=256)
-def _inside(kernel: Kernel, size: Tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """1 where a tap of the kernel meets the image and not its padding: (pixels, taps)."""
-    ones = torch.ones(1, 1, *size, device=device, dtype=dtype)
-    return F.unfold(ones, kernel, padding=same_padding(kernel, 1))[0].t().contiguous()
+def _inside(taps: int, length: int, like: Tensor) -> Tensor:
+    """1 where a tap of a row of the kernel meets the image and not its padding: (length, taps)."""
+    position = torch.arange(length, device=like.device)[:, None] + torch.arange(taps, device=like.device) - taps // 2
+    return ((position >= 0) & (position < length)).to(like.dtype)
 
 
 class _OutputNoise(torch.autograd.Function):
@@ -120,18 +118,21 @@ class _OutputNoise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         ctx.mark_dirty(y)
-        inside = _inside(tuple(variance.shape[1:]), tuple(y.shape[2:]), y.device, variance.dtype)
+        channels, kernel_height, kernel_width = variance.shape
+        height, width = y.shape[2:]
+        rows, columns = _inside(kernel_height, height, variance), _inside(kernel_width, width, variance)
         with torch.autocast(y.device.type, enabled=False):
-            std = (inside @ variance.flatten(1).t() + 1e-20).sqrt_()
-        ctx.save_for_backward(noise, std, inside)
-        ctx.taps = variance.shape
-        return y.addcmul_(noise, std.view(*y.shape[2:], -1).permute(2, 0, 1).to(y.dtype))
+            by_row = columns @ variance.permute(1, 2, 0)
+            std = (rows @ by_row.flatten(1) + 1e-20).sqrt_()
+        ctx.save_for_backward(noise, std, rows, columns)
+        return y.addcmul_(noise, std.view(height, width, channels).permute(2, 0, 1).to(y.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        noise, std, inside = ctx.saved_tensors
-        of_variance = _sum_of_samples(grad * noise).to(std.dtype).div_(2 * std)
-        return grad, None, (of_variance.t() @ inside).view(ctx.taps)
+        noise, std, rows, columns = ctx.saved_tensors
+        of_variance = _sum_of_samples(grad * noise).view_as(std).to(std.dtype).div_(2 * std)
+        of_rows = (rows.t() @ of_variance).view(rows.shape[1], columns.shape[0], -1)
+        return grad, None, (columns.t() @ of_rows).permute(2, 0, 1)
 
 
 def _sum_of_samples(x: Tensor) -> Tensor:
@@ -184,10 +185,7 @@ class NoisyLayer:
             terms.append(self._convolve(a, a_extent, last, kernel_of_last, s))
         if merged:
             terms.append(self._convolve_merged(rectified, extent, *zip(*merged)))
-        y = terms[0]
-        for term in terms[1:]:
-            y = y + term
-        return y
+        return sum(terms[1:], terms[0])
 
     def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
         return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
