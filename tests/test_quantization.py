@@ -145,13 +145,14 @@ def calibrated(bits, x, step=None):
     return quantizer
 
 
-def range_of(bits, signed):
-    return lsq_range(bits) if signed else (0, 2**bits - 1)
+def range_of(quantizer):
+    low = -int(quantizer.zero_point)
+    return low, low + 2**quantizer.bits - 1
 
 
 def surrogate_lsq(x, step, low, high):
     """The LSQ paper's reference code: rounding and the step's gradient are straight-through by ``detach``."""
-    scale = 1 / math.sqrt(high * x[0].numel())
+    scale = 1 / math.sqrt(max(high, -low - 1) * x[0].numel())
     step = (step - step * scale).detach() + step * scale
     inside = (x / step).clamp(low, high)
     return ((inside.round() - inside).detach() + inside) * step
@@ -163,7 +164,7 @@ def test_lsq_of_activations_has_the_values_and_gradients_of_the_lsq_paper(bits, 
     x = activations(signed, torch.float64).requires_grad_()
     quantizer = calibrated(bits, x.detach()).double()
     theirs, step = x.detach().clone().requires_grad_(), quantizer.step.detach().clone().requires_grad_()
-    output, expected = quantizer(x), surrogate_lsq(theirs, step, *range_of(bits, signed))
+    output, expected = quantizer(x), surrogate_lsq(theirs, step, *range_of(quantizer))
     weights_of_sum = torch.randn_like(output)
     (output * weights_of_sum).sum().backward()
     (expected * weights_of_sum).sum().backward()
@@ -180,20 +181,63 @@ def test_lsq_of_activations_is_its_integers_times_its_step(bits, signed):
     wide = x * 2**bits * 10
     integers = quantizer.to_int(wide)
     assert torch.equal(integers, integers.round())
-    assert (integers.min(), integers.max()) == (range_of(bits, True) if signed else (integers.min(), 2**bits - 1))
-    assert integers.min() >= range_of(bits, signed)[0]
+    low, high = range_of(quantizer)
+    assert (integers.min(), integers.max()) == (low, high) if signed else (low == 0 and integers.max() == high)
     assert torch.equal(quantizer(wide), integers * quantizer.step)
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_the_first_training_batch_sets_step_and_signedness_of_activations(signed):
+def test_the_first_training_batch_sets_step_and_zero_point_of_activations(signed):
     x = activations(signed)
     quantizer = calibrated(4, x)
-    assert bool(quantizer.signed) == signed
-    assert_close(quantizer.step.detach(), 2 * x.abs().mean().reshape(1) / math.sqrt(7 if signed else 15))
+    assert int(quantizer.zero_point) in ((6, 7, 8, 9) if signed else (0,))
     state = copy.deepcopy(quantizer.state_dict())
     quantizer(-3 * x)
     assert all(torch.equal(value, state[key]) for key, value in quantizer.state_dict().items())
+
+
+def test_the_zero_point_of_what_leaves_a_leaky_relu_wastes_few_integers():
+    x = torch.nn.functional.leaky_relu(torch.randn(4, 8, 16, 16), 0.05)
+    assert 1 <= int(calibrated(8, x).zero_point) < 24
+
+
+def squared_error(quantizer, x, step, zero_point):
+    low = -zero_point
+    return float((((x / step).round().clamp(low, low + 2**quantizer.bits - 1) * step - x) ** 2).mean())
+
+
+@pytest.mark.parametrize("spread", [0.01, 1, 300])
+@pytest.mark.parametrize("slope", [0, 0.1, 1])
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+def test_activations_start_where_hardly_any_other_range_loses_less(bits, slope, spread):
+    x = torch.nn.functional.leaky_relu(torch.randn(1, 4, 32, 32), slope) * spread
+    quantizer = calibrated(bits, x)
+    step, zero_point = float(quantizer.step.detach()), int(quantizer.zero_point)
+    ours = squared_error(quantizer, x, step, zero_point)
+    others = [
+        squared_error(quantizer, x, step * factor, point)
+        for factor in (0.5, 0.7, 0.85, 1.2, 1.5, 2)
+        for point in {0, zero_point, 2 ** (bits - 1)}
+    ]
+    assert ours <= 1.1 * min(others)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+def test_steps_of_trained_weights_start_where_they_lose_least(bits):
+    weight = torch.randn(6, 32, 3, 3) * torch.logspace(-3, 2, 6).view(6, 1, 1, 1)
+    quantizer = LSQWeight(bits, 6, trained=True)
+    quantizer.init_step(weight)
+    ours = ((quantizer(weight) - weight) ** 2).mean(dim=(1, 2, 3))
+    start = quantizer.step.detach().clone()
+    for factor in (0.5, 0.8, 0.9, 1.1, 1.25, 2):
+        quantizer.step.data = start * factor
+        assert (ours <= 1.1 * ((quantizer(weight) - weight) ** 2).mean(dim=(1, 2, 3))).all()
+
+
+def test_trained_weights_that_are_all_zero_stay_so():
+    quantizer = LSQWeight(4, 2, trained=True)
+    quantizer.init_step(torch.zeros(2, 3, 3, 3))
+    assert torch.equal(quantizer(torch.zeros(2, 3, 3, 3)), torch.zeros(2, 3, 3, 3))
 
 
 def test_a_first_batch_of_zeros_leaves_finite_activations():
@@ -242,25 +286,17 @@ def test_a_moving_average_has_the_mean_of_the_calibrated_steps(before):
     assert loaded.step.item() == pytest.approx(mean, rel=1e-3)
 
 
-def test_processes_that_train_together_start_from_one_step(monkeypatch):
-    """Another process that saw negative values, and values of four times the size."""
+def test_processes_that_train_together_start_from_the_range_of_the_first(monkeypatch):
     from quantnas_sr.quantization import lsq
 
-    x = activations(False)
-    ops = lsq.distributed.ReduceOp
+    def broadcast(tensor, src):
+        assert src == 0
+        tensor.fill_(3)
 
-    def all_reduce(tensor, op=ops.SUM):
-        tensor.fill_(-1.0) if op == ops.MIN else tensor.mul_(5)
-
-    for name, function in {
-        "is_initialized": lambda: True,
-        "all_reduce": all_reduce,
-        "get_world_size": lambda: 2,
-    }.items():
-        monkeypatch.setattr(lsq.distributed, name, function)
-    quantizer = calibrated(4, x)
-    assert bool(quantizer.signed)
-    assert_close(quantizer.step.detach(), 2 * 2.5 * x.mean().reshape(1) / math.sqrt(7))
+    monkeypatch.setattr(lsq.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(lsq.distributed, "broadcast", broadcast)
+    quantizer = calibrated(4, activations(False))
+    assert (int(quantizer.zero_point), float(quantizer.step.detach())) == (3, 3.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

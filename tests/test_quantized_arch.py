@@ -105,7 +105,7 @@ def test_fewer_bits_are_further_from_the_network(name):
 
 def test_at_8_bits_the_published_network_is_close_to_itself():
     smooth = nn.functional.interpolate(torch.rand(2, 3, 3, 4), (20, 24), mode="bicubic").clamp(0, 1)
-    assert error_at(8, published(), smooth, {"type": "RFDN"}) < 0.1
+    assert error_at(8, published(), smooth, {"type": "RFDN"}) < 0.02
 
 
 def test_every_convolution_is_replaced_once_and_keeps_how_it_convolves():
@@ -347,7 +347,7 @@ def test_it_trains_with_warm_up_and_moving_average_from_bare_weights(tmp_path, f
     assert 0 < average.calibration < 1 == own.calibration
     with torch.no_grad():
         ours, averaged = model.net_g.eval()(x), model.net_g_ema(x)
-    assert (ours - averaged).norm() / ours.norm() < 0.5
+    assert (ours - averaged).norm() / ours.norm() < 0.8
     state = model.net_g_ema.state_dict()
     again = QuantizedArch(RFDN).eval()
     again.load_state_dict(state)

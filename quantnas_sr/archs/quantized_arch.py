@@ -30,7 +30,7 @@ class QuantizedArch(nn.Module):
         bits: width of weights and activations, 2 to 16 or 32.
         bits_by_layer: widths of single layers, by name; or a YAML or JSON file of them.
         skip: patterns (`fnmatch`) of the names of layers that stay in full precision, whatever their width.
-        activation_quantizer: ``lsq`` (trained step, signed where the input is) or ``hwgq`` (fixed step).
+        activation_quantizer: ``lsq`` (trained step, negative inputs too) or ``hwgq`` (fixed step).
 
     Raises:
         OptionError: an argument cannot be used; one line that says which and what is allowed.

@@ -105,6 +105,8 @@ class QuantConv2d(nn.Conv2d):
             activation_quantizer=activation_quantizer,
         )
         quantized.weight, quantized.bias = conv.weight, conv.bias
+        if isinstance(quantized.weight_quantizer, LSQWeight):
+            quantized.weight_quantizer.trained = True
         quantized.init_steps()
         return quantized.train(conv.training)
 

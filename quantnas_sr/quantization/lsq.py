@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import CalibrationError
+from quantnas_sr.quantization.calibration import least_error_range, least_error_steps
 
 _Bound = Union[int, float, Tensor]
 
@@ -57,11 +58,6 @@ def _clamp_(x: Tensor, low: _Bound, high: _Bound) -> Tensor:
     return x.clamp_min_(low).clamp_max_(high)
 
 
-def _initial_step(mean: Tensor, high: _Bound) -> Tensor:
-    """2 * mean|x| / sqrt(qmax), LSQ's initial value; above zero."""
-    return (2 * mean / high**0.5).clamp_min(torch.finfo(mean.dtype).tiny)
-
-
 class LSQWeight(nn.Module):
     """Per-output-channel signed quantizer with a trained step (eq. 10 to 14).
 
@@ -81,17 +77,25 @@ class LSQWeight(nn.Module):
     Args:
         bits: bit width, 2 to 16.
         out_channels: number of output channels of the weight; one step for each.
+        trained: the weights that it starts from are trained ones, see `initial_step`.
     """
 
-    def __init__(self, bits: int, out_channels: int) -> None:
+    def __init__(self, bits: int, out_channels: int, trained: bool = False) -> None:
         super().__init__()
         self.bits = bits
+        self.trained = trained
         self.low, self.high = lsq_range(bits)
         self.step = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
 
     def initial_step(self, weight: Tensor) -> Tensor:
-        """2 * mean|w| / sqrt(qmax) per output channel, LSQ's initial value; shape (O, 1, 1, 1)."""
-        return _initial_step(weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True), self.high)
+        """2 * mean|w| / sqrt(qmax) per output channel, LSQ's initial value; shape (O, 1, 1, 1).
+
+        Of trained weights it is the step of least error instead.
+        """
+        if self.trained:
+            return least_error_steps(weight, self.low, self.high)
+        mean = weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
+        return (2 * mean / self.high**0.5).clamp_min(torch.finfo(mean.dtype).tiny)
 
     @torch.no_grad()
     def init_step(self, weight: Tensor) -> None:
@@ -112,20 +116,21 @@ class LSQWeight(nn.Module):
 
 
 class LSQActivation(nn.Module):
-    """Per-tensor quantizer of activations with a trained step.
+    """Per-tensor quantizer of activations with a trained step and a fixed zero point.
 
-    The first batch in training mode decides between signed integers (it has a negative value) and unsigned ones, and
-    sets the step to 2 * mean|x| / sqrt(qmax). The step's gradient is scaled by 1 / sqrt(qmax * number of features),
-    features being C * H * W, as in the LSQ paper. A step that training moves past zero counts by its size.
+    The first batch in training mode sets both to where they lose least. The zero point is the integer, of 0 .. 2^b - 1,
+    that stands for 0: 0 where nothing is negative, as after a ReLU. The step's gradient is scaled by
+    1 / sqrt(qmax * number of features), features being C * H * W, as in the LSQ paper. A step that training moves past
+    zero counts by its size.
 
     ``calibration`` is 1 after that batch and 0 before, when ``step`` is 0 too. In a moving average it is the share of
     the average that calibrated steps have, so that ``step / calibration`` is their mean from the first update on.
 
     >>> quantizer = LSQActivation(bits=2)
-    >>> x = torch.tensor([[0.0, 0.5, 1.0, 4.5]])
-    >>> integers = torch.round(quantizer(x) / quantizer.step)  # the step is 2 * 1.5 / sqrt(3)
-    >>> integers.tolist(), bool(quantizer.signed)
-    ([[0.0, 0.0, 1.0, 3.0]], False)
+    >>> quantizer(torch.tensor([[0.0, 0.5, 1.0, 1.5]])).tolist()
+    [[0.0, 0.5, 1.0, 1.5]]
+    >>> quantizer(torch.tensor([[-1.0, 0.2, 0.3, 4.0]])).tolist(), int(quantizer.zero_point)
+    ([[0.0, 0.0, 0.5, 1.5]], 0)
 
     Args:
         bits: bit width, 2 to 16.
@@ -136,30 +141,29 @@ class LSQActivation(nn.Module):
         self.bits = bits
         self.step = nn.Parameter(torch.zeros(1))
         self.register_buffer("calibration", torch.zeros(1))
-        self.register_buffer("signed", torch.zeros(1, dtype=torch.bool))
+        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
         self._calibrated = False
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Forget step and signedness; the next batch in training mode sets them."""
-        for tensor in (self.step, self.calibration, self.signed):
+        """Forget step and zero point; the next batch in training mode sets them."""
+        for tensor in (self.step, self.calibration, self.zero_point):
             tensor.zero_()
         self._calibrated = False
 
     def _bounds(self) -> Tuple[Tensor, Tensor]:
-        """The range of the integers as tensors: to look at their values would wait for the GPU in every pass."""
-        half = self.signed * 2.0 ** (self.bits - 1)
-        return -half, 2.0**self.bits - 1 - half
+        """What the integers less the zero point lie between, as tensors: to look at values would wait for the GPU."""
+        low = -self.zero_point.to(self.step.dtype)
+        return low, low + (2.0**self.bits - 1)
 
     @torch.no_grad()
     def _calibrate(self, x: Tensor) -> None:
-        low, mean = x.amin().float(), x.abs().float().mean()
+        step, zero_point = least_error_range(x, self.bits)
+        self.step.fill_(step)
+        self.zero_point.fill_(zero_point)
         if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(low, distributed.ReduceOp.MIN)
-            distributed.all_reduce(mean)
-            mean /= distributed.get_world_size()
-        self.signed.fill_(low < 0)
-        self.step.copy_(_initial_step(mean, self._bounds()[1]))
+            for tensor in (self.step.data, self.zero_point):
+                distributed.broadcast(tensor, src=0)
         self.calibration.fill_(1)
 
     def _ready_for(self, x: Tensor) -> None:
@@ -175,7 +179,10 @@ class LSQActivation(nn.Module):
         return (self.step / self.calibration).abs()
 
     def to_int(self, x: Tensor) -> Tensor:
-        """The integers behind ``forward``, in a floating point tensor of x's shape; the step must be set."""
+        """The integers behind ``forward`` less the zero point, in a floating point tensor of x's shape.
+
+        The step must be set.
+        """
         return _to_int(x, self._settled_step(), *self._bounds())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,7 +193,8 @@ class LSQActivation(nn.Module):
         """
         self._ready_for(x)
         low, high = self._bounds()
-        step_gradient_scale = (high * (x.numel() // len(x))).rsqrt()
+        largest = torch.maximum(high, -low - 1)
+        step_gradient_scale = (largest * (x.numel() // len(x))).rsqrt()
         return _LSQFunction.apply(x, self._settled_step(), low, high, step_gradient_scale)
 
     def full_precision(self, x: Tensor) -> Tensor:

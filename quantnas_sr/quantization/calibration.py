@@ -1,0 +1,68 @@
+"""Where quantizers of a trained network start: at the range that loses least.
+
+LSQ's own starting value, 2 * mean|x| / sqrt(qmax), is made for training at few bits. At 8 bits its range is many times
+as wide as a trained tensor, whose values then share a few dozen integers. What minimises the mean squared error serves
+all widths (as LSQ+ does for activations; Bhalgat et al., CVPR workshops 2020).
+"""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+#: Shares of the tensor's range that are tried.
+_SHARES = torch.logspace(-1, 0, 40, dtype=torch.float64).tolist()
+_FEW_SHARES = torch.linspace(0.05, 1, 20, dtype=torch.float64).tolist()
+_MOST_VALUES = 2**14
+
+
+def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
+    """The step of each output channel at which rounding to low .. high loses least.
+
+    Args:
+        weight: (O, I, kH, kW).
+        low, high: the integers, signed.
+
+    Returns:
+        (O, 1, 1, 1), above zero.
+    """
+    flat = weight.detach().flatten(1).float()
+    largest = flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
+    best, least = largest / high, torch.full_like(largest, torch.inf)
+    for share in _SHARES:
+        step = largest * (share / high)
+        error = _error(flat, step, low, high).sum(dim=1, keepdim=True)
+        best, least = torch.where(error < least, step, best), torch.minimum(error, least)
+    return best.view(-1, 1, 1, 1).to(weight.dtype)
+
+
+def least_error_range(x: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
+    """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
+
+    The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for what
+    is symmetric, between them for the output of a leaky ReLU.
+
+    Args:
+        x: any shape; of many values an even sample is looked at.
+        bits: bit width.
+
+    Returns:
+        Two scalars in float32.
+    """
+    values = x.detach().flatten().float()
+    lowest, highest = values.amin().clamp_max(0), values.amax().clamp_min(0)
+    values = values[:: max(1, len(values) // _MOST_VALUES)]
+    shares = values.new_tensor(_FEW_SHARES)
+    downs = lowest * shares if lowest < 0 else lowest[None]
+    ups = highest * shares if highest > 0 else highest[None]
+    down, up = (side.flatten() for side in torch.meshgrid(downs, ups, indexing="ij"))
+    largest = 2**bits - 1
+    step = ((up - down) / largest).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
+    zero_point = (-down / step).round()
+    errors = torch.stack([_error(values, s, -z, largest - z).sum() for s, z in zip(step, zero_point)])
+    best = errors.argmin()
+    return step[best], zero_point[best]
+
+
+def _error(x: Tensor, step: Tensor, low, high) -> Tensor:
+    return ((x / step).round_().clamp_(low, high).mul_(step) - x).square_()
