@@ -7,94 +7,22 @@ steps are not repeated, so a second call goes on where the first one stopped.
 """
 
 import argparse
-import json
-import os
-import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
+from chain import Chain, add_arguments, settle
 
-from quantnas_sr.cost import count
-from quantnas_sr.files import written_aside
-from quantnas_sr.search_space import DerivedNetwork, Genotype, Supernet
+from quantnas_sr.search_space import Supernet
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 MODES = ("exact", "fast")
 
 
-def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -> str:
-    """Run BasicSR's pipeline in ``folder`` with one thread; returns what it printed."""
-    script = [sys.executable, str(REPOSITORY / f"quantnas_sr/{command}.py")]
-    script += ["-opt", str(REPOSITORY / "options/demo" / options)]
-    script += ["--force_yml", *(f"{key}={value}" for key, value in changes.items())]
-    captured = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(script, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **captured)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(script)} failed:\n{done.stdout[-3000:]}")
-    return done.stdout
-
-
-def chain(seed: int, mode: str, args: argparse.Namespace) -> Dict[str, Any]:
+def searched_and_trained(chain: Chain, seed: int, mode: str) -> Dict[str, Any]:
     """Search, train and measure once."""
-    name = f"{mode}_{seed}"
-    result = args.output / f"{name}.json"
-    if result.exists():
-        return json.loads(result.read_text())
-    data = {
-        "datasets:train:dataroot_gt": args.train / "Train190_HR_sub.lmdb",
-        "datasets:train:dataroot_lq": args.train / "Train190_LRbicx4_sub.lmdb",
-        "datasets:train:dataset_enlarge_ratio": 5,
-        "manual_seed": seed,
-    }
-    valid = {
-        "datasets:val:dataroot_gt": args.valid / "GTmod4",
-        "datasets:val:dataroot_lq": args.valid / "LRbicx4",
-    }
-    genotype = args.output / "experiments" / f"search_{name}" / "genotype.yml"
-    network = args.output / "experiments" / f"train_{name}" / "models" / "net_g_latest.pth"
-    if not genotype.exists():
-        changes = {
-            **data,
-            **valid,
-            "name": f"search_{name}",
-            "network_g:noise_mode": mode,
-            "train:total_iter": args.search_iter,
-            "train:scheduler:periods": f"[{args.search_iter}]",
-            "val:val_freq": 10 * args.search_iter,
-        }
-        basicsr("train", "search.yml", args.output, changes)
-    if not network.exists():
-        changes = {
-            **data,
-            "name": f"train_{name}",
-            "network_g:genotype": genotype.resolve(),
-            "train:total_iter": args.train_iter,
-            "train:scheduler:periods": f"[{args.train_iter}]",
-        }
-        basicsr("train", "train.yml", args.output, changes)
-    changes = {
-        **{key.replace(":val:", ":test:"): value for key, value in valid.items()},
-        "name": f"test_{name}",
-        "network_g:genotype": genotype.resolve(),
-        "path:pretrain_network_g": network.resolve(),
-    }
-    printed = basicsr("test", "test.yml", args.output, changes)
-    found = Genotype.load(genotype)
-    row = {
-        "seed": seed,
-        "mode": mode,
-        "psnr": float(re.findall(r"# psnr: ([\d.]+)", printed)[-1]),
-        "gbitops": count(DerivedNetwork(found)).bitops / 1e9,
-        "slots": {slot: list(choice) for slot, choice in found.slots.items()},
-    }
-    with written_aside(result) as aside:
-        aside.write_text(json.dumps(row))
-    return row
+    genotype = chain.search(mode, seed, network_g__noise_mode=mode)
+    return {**chain.train(mode, seed, genotype), "mode": mode}
 
 
 def sampled(net: Supernet, x: torch.Tensor, gt: torch.Tensor, draws: int) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -149,20 +77,14 @@ def agreement(rows: List[Dict[str, Any]]) -> Dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, required=True, help="folder of Train190_*_sub.lmdb")
-    parser.add_argument("--valid", type=Path, required=True, help="folder of GTmod4 and LRbicx4")
-    parser.add_argument("--output", type=Path, default=Path("experiments/noise_modes"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--search-iter", type=int, default=300)
-    parser.add_argument("--train-iter", type=int, default=1500)
+    add_arguments(parser, output="experiments/noise_modes", seeds=5, train_iter=1500)
     parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    args.train, args.valid, args.output = (p.resolve() for p in (args.train, args.valid, args.output))
-    args.output.mkdir(parents=True, exist_ok=True)
+    settle(args)
 
+    chain = Chain(args)
     with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(chain, seed, mode, args) for seed in range(args.seeds) for mode in MODES]
+        jobs = [pool.submit(searched_and_trained, chain, seed, mode) for seed in range(args.seeds) for mode in MODES]
         rows = [job.result() for job in jobs]
     print("| seed | mode | GBitOps | PSNR-Y, dB |\n|---|---|---|---|")
     for row in rows:

@@ -13,6 +13,8 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from quantnas_sr import base_options
+from quantnas_sr.base_options import load_options
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
@@ -104,7 +106,7 @@ def supernet_of(path: Union[str, Path]) -> Supernet:
         OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
     """
     try:
-        opt = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        opt = load_options(path)
     except OSError as error:
         raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -256,4 +258,5 @@ def install() -> None:
     """Check the options of every run that BasicSR starts in this process."""
     from basicsr.utils.options import parse_options
 
+    base_options.install()
     rebind(parse_options, checked(parse_options))

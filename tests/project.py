@@ -23,7 +23,9 @@ def write_image(path: Path, height: int, width: int, seed: int = 0, channels: in
 
 
 def load_options(name: str) -> Dict[str, Any]:
-    return yaml.safe_load((ROOT / "options" / name).read_text())
+    from quantnas_sr import base_options
+
+    return base_options.load_options(ROOT / "options" / name)
 
 
 class Project:

@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "registration", "compat"),
+    ("errors", "files", "version", "registration", "compat", "base_options"),
     ("quantization",),
     ("search_space",),
     ("cost",),

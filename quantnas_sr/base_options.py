@@ -1,0 +1,91 @@
+"""``base: FILE`` in an options file: the file says only in what it differs from another one.
+
+Mappings are merged key by key, at any depth; everything else takes the place of what the base has. A mapping of another
+``type`` takes its place whole, since the base's keys are not its own.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Tuple, Type, Union
+
+import yaml
+from basicsr.utils import options as basicsr_options
+
+from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.errors import OptionError
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any]:
+    """What stands in ``base``, changed.
+
+    >>> merged({"type": "A", "bits": [4, 8], "norm": "adq"}, {"bits": [8]})
+    {'type': 'A', 'bits': [8], 'norm': 'adq'}
+    >>> merged({"network": {"type": "A", "bits": 8}}, {"network": {"type": "B"}})
+    {'network': {'type': 'B'}}
+    """
+    result = type(base)(base)
+    for key, value in changes.items():
+        before = result.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        same_type = both and value.get("type", before.get("type")) == before.get("type")
+        result[key] = merged(before, value) if same_type else value
+    return result
+
+
+def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
+    """A loader of YAML files that follows ``base:``, and otherwise reads as the one given."""
+
+    class LoaderWithBase(loader):
+        def __init__(self, stream: Any, above: Tuple[Path, ...] = ()) -> None:
+            super().__init__(stream)
+            name = getattr(stream, "name", None)
+            self._files = (*above, Path(name).resolve()) if isinstance(name, str) else above
+
+        def get_single_data(self) -> Any:
+            data = super().get_single_data()
+            if not self._files or not isinstance(data, Mapping) or "base" not in data:
+                return data
+            return merged(self._base(data.pop("base")), data)
+
+        def _base(self, given: Any) -> Any:
+            here = self._files[-1]
+            if not isinstance(given, str):
+                raise OptionError(f"{here.name}: base: {given!r} is not the path of an options file")
+            path = (here.parent / given).resolve()
+            if path in self._files:
+                raise OptionError(f"{here.name}: base: {given} is based on this file itself")
+            try:
+                with open(path, encoding="utf-8") as stream:
+                    data = type(self)(stream, self._files).get_single_data()
+            except OSError as error:
+                raise OptionError(f"{here.name}: base: {given} cannot be read ({error.strerror})") from None
+            if not isinstance(data, Mapping):
+                raise OptionError(f"{here.name}: base: {given} is not a mapping of keys to values")
+            return data
+
+    return LoaderWithBase
+
+
+_Loader = with_base(yaml.SafeLoader)
+
+
+def load_options(path: Union[str, Path]) -> Any:
+    """The plain data of an options file and of what it is based on.
+
+    Raises:
+        OSError, UnicodeDecodeError, yaml.YAMLError: the file cannot be read.
+        OptionError: that which it is based on cannot.
+    """
+    with open(path, encoding="utf-8") as stream:
+        return yaml.load(stream, Loader=_Loader)
+
+
+def install() -> None:
+    """Let BasicSR follow ``base:`` too."""
+    original = basicsr_options.ordered_yaml
+    loader, dumper = original()
+    followed = with_base(loader)
+
+    def ordered_yaml() -> Tuple[type, type]:
+        return followed, dumper
+
+    rebind(original, ordered_yaml)
