@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from quantnas_sr.archs.rfdn_arch import RFDN
-from quantnas_sr.cost import COSTS, LayerCost, NetworkCost, count, edge_costs, expected_cost
+from quantnas_sr.cost import COSTS, ConvShape, LayerCost, NetworkCost, count, edge_costs, expected_cost
 from quantnas_sr.cost.report import as_dict, print_cost
 from quantnas_sr.quantization import QuantConv2d
 from quantnas_sr.search_space import DerivedNetwork
@@ -139,9 +139,9 @@ def test_bitops_are_macs_times_bits_squared_and_32_bits_count_as_32_times_32():
     cost = count(network, (10, 12))
     macs = [3 * 4 * 9 * 120, 4 * 4 * 120, 4 * 2 * 9 * 120]
     assert cost.layers == [
-        LayerCost("0", macs[0], 4, 108),
-        LayerCost("1", macs[1], 32, 16),
-        LayerCost("2", macs[2], 32, 72),
+        LayerCost("0", macs[0], 4, 108, ConvShape(3, 4, (3, 3), (1, 1), 1, (1, 1), 10, 12)),
+        LayerCost("1", macs[1], 32, 16, ConvShape(4, 4, (1, 1), (1, 1), 1, (1, 1), 10, 12)),
+        LayerCost("2", macs[2], 32, 72, ConvShape(4, 2, (3, 3), (1, 1), 1, (1, 1), 10, 12)),
     ]
     assert cost.macs == sum(macs)
     assert cost.bitops == macs[0] * 16 + (macs[1] + macs[2]) * 1024
@@ -158,6 +158,22 @@ def test_packed_bytes_are_weights_at_their_bits_and_the_rest_as_floats(genotype)
             packed += math.ceil(module.weight.numel() * module.bits / 8)
     rest = sum(p.numel() for p in network.parameters()) - weights
     assert count(network).packed_bytes == packed + 4 * rest
+
+
+def test_a_convolution_is_described_by_what_decides_its_work():
+    cost = count(EveryLayer(), (24, 20))
+    shapes = {layer.name: layer.conv for layer in cost.layers}
+    assert shapes["down"] == ConvShape(3, 8, (5, 5), (2, 2), 1, (2, 2), 11, 9)
+    assert shapes["grouped"] == ConvShape(8, 12, (3, 3), (1, 1), 4, (1, 1), 9, 7)
+    assert shapes["up"] is None and shapes["head"] is None
+    assert str(shapes["down"]) == "5x5 convolution 3->8 stride 2x2 dilation 2x2 to 11x9"
+    assert str(shapes["grouped"]) == "3x3 convolution 8->12 groups 4 to 9x7"
+
+
+def test_every_call_of_a_layer_has_a_row():
+    first, second, third = count(Recursive()).layers
+    assert first.weights == 81
+    assert second == third == first._replace(weights=0)
 
 
 def test_weights_that_are_used_more_than_once_are_stored_once():

@@ -3,10 +3,10 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -14,13 +14,45 @@ from torch.utils.flop_counter import flop_registry
 from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 
 
+class ConvShape(NamedTuple):
+    """All that decides how much work a two-dimensional convolution is; ``height`` and ``width`` are of its output."""
+
+    in_channels: int
+    out_channels: int
+    kernel: Tuple[int, int]
+    stride: Tuple[int, int]
+    groups: int
+    dilation: Tuple[int, int]
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        what = f"{_by(self.kernel)} convolution {self.in_channels}->{self.out_channels}"
+        for name, value, usual in (
+            ("groups", str(self.groups), "1"),
+            ("stride", _by(self.stride), "1x1"),
+            ("dilation", _by(self.dilation), "1x1"),
+        ):
+            what += f" {name} {value}" if value != usual else ""
+        return f"{what} to {self.height}x{self.width}"
+
+
+def _by(pair: Tuple[int, int]) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
 class LayerCost(NamedTuple):
-    """What one convolution or linear layer costs in one pass."""
+    """What one call of a convolution or linear layer costs.
+
+    A layer that is called again has one such row for each call; its ``weights`` are those of the first one, and 0 in
+    the others. ``conv`` is None for whatever is no two-dimensional convolution (a transposed one is not).
+    """
 
     name: str
     macs: int
     bits: int
     weights: int
+    conv: Optional[ConvShape] = None
 
     @property
     def bitops(self) -> int:
@@ -57,15 +89,21 @@ class NetworkCost:
         return packed + 4 * (self.params - sum(layer.weights for layer in self.layers))
 
 
-class _MacCounter(TorchDispatchMode):
-    """Adds up the multiply-adds of convolutions and matrix products by the innermost module that runs them.
+class _Call(NamedTuple):
+    module: nn.Module
+    macs: int
+    conv: Optional[ConvShape]
+
+
+class _CallCounter(TorchDispatchMode):
+    """Notes the multiply-adds of every convolution and matrix product, and the innermost module that runs it.
 
     torch's own formulas count two operations for a multiply-add.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.macs: Dict[nn.Module, int] = {}
+        self.calls: List[_Call] = []
         self._running: List[nn.Module] = []
         for module in network.modules():
             module.register_forward_pre_hook(self._enter)
@@ -81,10 +119,19 @@ class _MacCounter(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            module = self._running[-1]
             operations = formula(*args, **(kwargs or {}), out_val=output)
-            self.macs[module] = self.macs.get(module, 0) + operations // 2
+            conv = _conv_shape(args, output) if func is torch.ops.aten.convolution.default else None
+            self.calls.append(_Call(self._running[-1], operations // 2, conv))
         return output
+
+
+def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
+    """From the arguments of ``aten.convolution`` and what it returned."""
+    x, weight, _, stride, _, dilation, transposed, _, groups = args
+    if transposed or weight.dim() != 4:
+        return None
+    kernel, stride, dilation = tuple(weight.shape[2:]), tuple(stride), tuple(dilation)
+    return ConvShape(x.shape[1], output.shape[1], kernel, stride, groups, dilation, *output.shape[2:])
 
 
 def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: int = 3) -> NetworkCost:
@@ -98,12 +145,20 @@ def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: int = 
     """
     network = copy.deepcopy(network).eval()
     set_quantize(network, False)  # quantizers cost nothing, and may have no step before training
-    counter = _MacCounter(network)
+    counter = _CallCounter(network)
     with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         network(torch.empty(1, channels, *size))
-    names = {module: name for name, module in network.named_modules()}
-    layers = [LayerCost(names[m], macs, _bits(m), _weights(m)) for m, macs in counter.macs.items()]
+    layers = list(_layers(network, counter.calls))
     return NetworkCost(tuple(size), layers, sum(p.numel() for p in network.parameters()))
+
+
+def _layers(network: nn.Module, calls: List[_Call]) -> Iterator[LayerCost]:
+    names = {module: name for name, module in network.named_modules()}
+    called: Set[nn.Module] = set()
+    for module, macs, conv in calls:
+        weights = 0 if module in called else _weights(module)
+        called.add(module)
+        yield LayerCost(names[module], macs, _bits(module), weights, conv)
 
 
 def _bits(layer: nn.Module) -> int:

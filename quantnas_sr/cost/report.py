@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Tuple
 
-from quantnas_sr.cost.count import NetworkCost, count
+from quantnas_sr.cost.count import LayerCost, NetworkCost, count
 from quantnas_sr.search_space import DerivedNetwork, Genotype, load_derived
 
 
@@ -21,8 +21,13 @@ def as_dict(cost: NetworkCost) -> dict:
         "macs": cost.macs,
         "bitops": cost.bitops,
         "packed_bytes": cost.packed_bytes,
-        "layers": [{**layer._asdict(), "bitops": layer.bitops} for layer in cost.layers],
+        "layers": [_layer_as_dict(layer) for layer in cost.layers],
     }
+
+
+def _layer_as_dict(layer: LayerCost) -> dict:
+    conv = None if layer.conv is None else layer.conv._asdict()
+    return {**layer._asdict(), "conv": conv, "bitops": layer.bitops}
 
 
 def print_cost(path: str, size: Tuple[int, int], as_json: bool) -> None:
