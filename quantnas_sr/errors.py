@@ -1,7 +1,8 @@
 """What users see when something they gave us cannot be used: one line that says what, where and what is allowed."""
 
 import difflib
-from typing import Iterable, Optional
+import inspect
+from typing import Callable, Iterable, Optional
 
 
 class QuantNASError(ValueError):
@@ -53,4 +54,20 @@ def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") ->
     guess = nearest(word, allowed)
     hint = f", did you mean {guess!r}?" if guess else "."
     prefix = f"{where}: " if where else ""
-    return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed)}"
+    return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed) or 'none'}"
+
+
+def check_arguments(function: Callable[..., object], given: Iterable[str], where: str) -> None:
+    """Check that a function or class has all arguments that are ``given`` and is given all that it needs.
+
+    Raises:
+        OptionError: one line that names the key.
+    """
+    given = tuple(given)
+    parameters = inspect.signature(function).parameters
+    for key in given:
+        if key not in parameters:
+            raise OptionError(unknown("key", key, parameters, where=where))
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise OptionError(f"{where}: the key {key!r} is missing")

@@ -5,20 +5,22 @@ and a project's own train.py that imports this package.
 """
 
 import functools
-import inspect
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
+from torch import nn
 
 from quantnas_sr import base_options
 from quantnas_sr.base_options import load_options
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
-from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, unknown
+from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, check_arguments, unknown
+from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.search_space import DerivedNetwork, Supernet
 from quantnas_sr.search_space.derived import read_state
 
@@ -49,9 +51,9 @@ def check(opt: Options) -> None:
         raise OptionError(f"num_gpu: {opt['num_gpu']}, but torch finds no GPU here. Allowed: 0 or auto")
     if opt["model_type"] == "QuantNASSearchModel" and opt["is_train"]:
         _require(opt, ("scale", "train"), "the options")
-    _check_network(opt)
+    net = _check_network(opt)
     if opt["is_train"]:
-        _check_train(opt)
+        _check_train(opt, net)
     for phase, dataset in opt["datasets"].items():
         _check_dataset(dataset, f"datasets.{phase}")
     _check_checkpoint(opt)
@@ -85,14 +87,16 @@ def _check_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> Non
 def _check_built(cls: type, options: Mapping[str, Any], where: str) -> Any:
     """Check the keys against the arguments of a class of ours, and the values by building it without memory."""
     arguments = {key: value for key, value in options.items() if key != "type"}
-    parameters = inspect.signature(cls).parameters
-    _check_keys(arguments, parameters, where)
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in arguments:
-            raise OptionError(f"{where}: the key {key!r} is missing")
+    check_arguments(cls, arguments, where)
+    with _errors_at(where), torch.device("meta"):
+        return cls(**arguments)
+
+
+@contextmanager
+def _errors_at(where: str) -> Iterator[None]:
+    """Say in front of an error which key it comes from; a genotype's error names its own file."""
     try:
-        with torch.device("meta"):
-            return cls(**arguments)
+        yield
     except GenotypeError:
         raise
     except QuantNASError as error:
@@ -123,7 +127,8 @@ def supernet_of(path: Union[str, Path]) -> Supernet:
     return cls(**arguments)
 
 
-def _check_network(opt: Options) -> None:
+def _check_network(opt: Options) -> Optional[nn.Module]:
+    """Returns the network, without memory, if it is one of ours."""
     network = opt["network_g"]
     _require(network, ("type",), "network_g")
     cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
@@ -131,14 +136,16 @@ def _check_network(opt: Options) -> None:
         raise OptionError(f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet")
     if issubclass(cls, Supernet):
         network.setdefault("scale", opt.get("scale", 4))
-    if _ours(cls):
-        net = _check_built(cls, network, "network_g")
-        scale = getattr(getattr(net, "genotype", None), "scale", opt.get("scale"))
-        if isinstance(net, DerivedNetwork) and opt.get("scale", scale) != scale:
-            raise OptionError(f"scale: {opt['scale']} here, {scale} in the genotype {network['genotype']}")
+    if not _ours(cls):
+        return None
+    net = _check_built(cls, network, "network_g")
+    scale = getattr(getattr(net, "genotype", None), "scale", opt.get("scale"))
+    if isinstance(net, DerivedNetwork) and opt.get("scale", scale) != scale:
+        raise OptionError(f"scale: {opt['scale']} here, {scale} in the genotype {network['genotype']}")
+    return net
 
 
-def _check_train(opt: Options) -> None:
+def _check_train(opt: Options, net: Optional[nn.Module]) -> None:
     train = opt.get("train")
     needed = ("total_iter", "optim_g", "scheduler")
     if opt["model_type"] == "QuantNASSearchModel":
@@ -163,7 +170,10 @@ def _check_train(opt: Options) -> None:
             _require(train[key], ("type",), f"train.{key}")
             cls = _registered(f"train.{key}.type", train[key]["type"], LOSS_REGISTRY)
             if _ours(cls):
-                _check_built(cls, train[key], f"train.{key}")
+                loss = _check_built(cls, train[key], f"train.{key}")
+                if isinstance(loss, HardwareCostLoss):
+                    with _errors_at(f"train.{key}"):
+                        loss.attach(net)
 
 
 def _check_scheduler(scheduler: Options, total_iter: float) -> None:

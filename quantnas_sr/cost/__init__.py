@@ -1,20 +1,25 @@
-"""MACs, BitOps, parameters and packed size.
+"""MACs, BitOps, parameters, packed size and latency.
 
 - `count`: of any network; `edge_costs`, `expected_cost`: of a supernet's alphas
+- `COST_REGISTRY`, `Cost`: what a search may keep small
 - `sample_genotypes`: random genotypes within a range of cost
 """
 
+from quantnas_sr.cost.costs import COST_REGISTRY, Cost, build_cost
 from quantnas_sr.cost.count import ConvShape, LayerCost, NetworkCost, count
 from quantnas_sr.cost.sample import sample_genotypes
-from quantnas_sr.cost.slots import COSTS, edge_costs, expected_cost
+from quantnas_sr.cost.slots import edge_costs, edge_layers, expected_cost
 
 __all__ = [
-    "COSTS",
+    "COST_REGISTRY",
     "ConvShape",
+    "Cost",
     "LayerCost",
     "NetworkCost",
+    "build_cost",
     "count",
     "edge_costs",
+    "edge_layers",
     "expected_cost",
     "sample_genotypes",
 ]

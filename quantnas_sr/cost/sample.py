@@ -27,8 +27,7 @@ def sample_genotypes(
     Raises:
         OptionError: there are not so many genotypes in this range, or too few to be met by chance.
     """
-    tables = edge_costs(net)
-    costs = {name: tables[name].numpy().reshape(-1) for name in net.slots}
+    costs = {name: table.numpy().reshape(-1) for name, table in edge_costs(net).items()}
     in_slots = sum(table[int(net.alphas[name].argmax())] for name, table in costs.items())
     fixed = count(DerivedNetwork(net.genotype())).bitops - in_slots
     low, high = (-np.inf, np.inf) if gbitops is None else (1e9 * limit for limit in gbitops)

@@ -1,22 +1,20 @@
 """What every edge of a supernet costs, and the differentiable cost of its alphas (eq. 8)."""
 
 from collections import defaultdict
-from functools import lru_cache
-from typing import Callable, Dict, List, Mapping, Tuple
+from functools import lru_cache, singledispatch
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.cost.count import NetworkCost, count
+from quantnas_sr.cost.costs import Cost, build_cost
+from quantnas_sr.cost.count import LayerCost, count
+from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space import Slot, Supernet, get_search_space
 from quantnas_sr.search_space.bit_mixer import quantized_operation
 
-#: ``cost:`` of the options: what is to be kept small.
-COSTS: Dict[str, Callable[[NetworkCost], int]] = {
-    "bitops": lambda cost: cost.bitops,
-    "macs": lambda cost: cost.macs,
-    "params": lambda cost: cost.params,
-}
+#: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
+EdgeLayers = Dict[str, List[List[LayerCost]]]
 
 
 class _Probe(nn.Module):
@@ -45,32 +43,62 @@ def slot_sizes(net: Supernet, size: Tuple[int, int]) -> Dict[str, List[Tuple[int
 
 
 @lru_cache(maxsize=4096)
-def _operation_cost(name: str, channels: Tuple[int, int, int], bits: int, size: Tuple[int, int]) -> NetworkCost:
-    in_channels, out_channels, num_feat = channels
+def _operation_layers(name: str, channels: Tuple[int, int, int], size: Tuple[int, int]) -> Tuple[LayerCost, ...]:
     with torch.random.fork_rng(devices=[]):
-        operation = quantized_operation(name, in_channels, out_channels, num_feat, bits)
-    return count(operation, size, in_channels)
+        operation = quantized_operation(name, *channels, FULL_PRECISION)
+    return tuple(count(operation, size, channels[0]).layers)
 
 
-def edge_costs(net: Supernet, cost: str = "bitops", size: Tuple[int, int] = (32, 32)) -> Dict[str, Tensor]:
+@singledispatch
+def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
+    """What the edges of a searched network run, in the order of its slots; ``bits`` of the layers say nothing.
+
+    This is all that a cost has to know of a network. Another kind of searched network brings its own function with
+    ``@edge_layers.register``.
+
+    Args:
+        net: the searched network.
+        size: height and width of its input.
+    """
+    raise TypeError(f"{type(net).__name__} is not searched")
+
+
+@edge_layers.register
+def _edge_layers_of_supernet(net: Supernet, size: Tuple[int, int]) -> EdgeLayers:
+    places = slot_sizes(net, size)
+    layers = {}
+    for name, slot in net.slots.items():
+        channels = slot.in_channels, slot.out_channels, net.num_feat
+        layers[name] = [
+            [layer for place in places[name] for layer in _operation_layers(operation, channels, place)]
+            for operation in net.candidates[name]
+        ]
+    return layers
+
+
+def edge_costs(
+    net: Supernet, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
+) -> Dict[str, Tensor]:
     """The cost of every edge, by slot: (operations, bits), in float64, summed over the places that share a slot.
 
     Args:
-        net: the supernet.
-        cost: a key of `COSTS`.
+        net: the supernet; its order of slots is kept.
+        cost: as in the options, see `build_cost`.
         size: height and width of the network's input.
+
+    Raises:
+        OptionError: there is no such cost, or it knows nothing of a layer that is needed.
     """
-    measure = COSTS[cost]
+    cost = build_cost(cost)
     tables = {}
-    for name, places in slot_sizes(net, size).items():
-        slot = net.slots[name]
-        channels = slot.in_channels, slot.out_channels, net.num_feat
-        rows = [
-            [sum(measure(_operation_cost(op, channels, bits, place)) for place in places) for bits in net.bits]
-            for op in net.candidates[name]
-        ]
+    for name, operations in edge_layers(net, tuple(size)).items():
+        rows = [[_cost_at(cost, layers, bits) for bits in net.bits] for layers in operations]
         tables[name] = torch.tensor(rows, dtype=torch.float64)
     return tables
+
+
+def _cost_at(cost: Cost, layers: Sequence[LayerCost], bits: int) -> float:
+    return sum(cost.of(layer._replace(bits=bits)) for layer in layers)
 
 
 def expected_cost(probabilities: Mapping[str, Tensor], costs: Mapping[str, Tensor]) -> Tensor:

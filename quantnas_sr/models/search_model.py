@@ -59,6 +59,8 @@ class QuantNASSearchModel(ExperimentModel):
         train = self.opt["train"]
         self.cri_hardware = build_loss(train["hardware_opt"]).to(self.device)
         self.cri_hardware.attach(self.supernet)
+        cost = self.cri_hardware
+        get_root_logger().info(f"Hardware cost {cost.cost.name}: {cost.reference:.4g} {cost.cost.unit} at the start")
         self.cri_entropy = build_loss(train["entropy_opt"]).to(self.device)
         self.total_iter = int(train["total_iter"])
         self.alpha_warmup = train.get("alpha_warmup", 0.1)
@@ -192,7 +194,7 @@ class QuantNASSearchModel(ExperimentModel):
                     self.tb_writer.add_scalar(f"alphas/{slot}/{operation}/{bits}bit", probability, current_iter)
         cost = self.cri_hardware
         best = {name: (p == p.max()).to(p) for name, p in probabilities.items()}
-        self.tb_writer.add_scalar(f"cost/expected_{cost.cost}", cost.expected(probabilities), current_iter)
-        self.tb_writer.add_scalar(f"cost/best_path_{cost.cost}", cost.expected(best), current_iter)
+        self.tb_writer.add_scalar(f"cost/expected_{cost.cost.name}", cost.expected(probabilities), current_iter)
+        self.tb_writer.add_scalar(f"cost/best_path_{cost.cost.name}", cost.expected(best), current_iter)
         self.tb_writer.add_scalar("search/entropy", total_entropy(probabilities), current_iter)
         self.tb_writer.add_scalar("search/temperature", self.supernet.temperature, current_iter)

@@ -1,0 +1,89 @@
+"""What a search may keep small: ``cost:`` of the options. A new one is one registered class."""
+
+from typing import Any, Mapping, Union
+
+from basicsr.utils.registry import Registry
+
+from quantnas_sr.cost.count import LayerCost
+from quantnas_sr.errors import OptionError, check_arguments, unknown
+
+
+class _LowerCaseRegistry(Registry):
+    """Knows the class `BitOps` as ``bitops``."""
+
+    def _do_register(self, name: str, *arguments: Any) -> None:
+        super()._do_register(name.lower(), *arguments)
+
+
+COST_REGISTRY = _LowerCaseRegistry("cost")
+
+
+class Cost:
+    """What a layer costs. Options beside ``type`` in ``cost: {type: ..., ...}`` are arguments of the class."""
+
+    #: What the sum over a network is counted in.
+    unit: str = ""
+
+    @property
+    def name(self) -> str:
+        """As it is registered."""
+        return type(self).__name__.lower()
+
+    def of(self, layer: LayerCost) -> float:
+        """The cost of one layer at its bit width, at least 0. Layers, and the places of a slot, are added up."""
+        raise NotImplementedError
+
+
+@COST_REGISTRY.register()
+class BitOps(Cost):
+    """MACs * b_weight * b_activation (eq. 8)."""
+
+    unit = "BitOps"
+
+    def of(self, layer: LayerCost) -> float:
+        return layer.bitops
+
+
+@COST_REGISTRY.register()
+class MACs(Cost):
+    """Multiply-adds, whatever the width."""
+
+    unit = "MACs"
+
+    def of(self, layer: LayerCost) -> float:
+        return layer.macs
+
+
+@COST_REGISTRY.register()
+class Params(Cost):
+    """Weights of the convolutions, whatever the width; steps of quantizers and slopes of PReLU are not among them."""
+
+    unit = "weights"
+
+    def of(self, layer: LayerCost) -> float:
+        return layer.weights
+
+
+def build_cost(cost: Union[str, Mapping[str, Any], Cost]) -> Cost:
+    """The cost that ``cost:`` of the options names.
+
+    Args:
+        cost: a registered name, or ``{type: name, ...}`` with the arguments of its class.
+
+    Raises:
+        OptionError: one line, if there is no such cost, or it has no such argument.
+
+    >>> build_cost({"type": "bitops"}).of(LayerCost("conv", macs=10, bits=4, weights=9))
+    160
+    """
+    if isinstance(cost, Cost):
+        return cost
+    arguments = dict(cost) if isinstance(cost, Mapping) else {"type": cost}
+    if "type" not in arguments:
+        raise OptionError("cost: the key 'type' is missing")
+    name = arguments.pop("type")
+    if not isinstance(name, str) or name not in COST_REGISTRY:
+        raise OptionError(unknown("cost", name, COST_REGISTRY.keys()))
+    cls = COST_REGISTRY.get(name)
+    check_arguments(cls, arguments, where="cost")
+    return cls(**arguments)
