@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from quantnas_sr.errors import QuantNASError, unknown
 
@@ -87,6 +87,20 @@ def _sample(args: argparse.Namespace) -> None:
         print(f"{path}  {count(DerivedNetwork(genotype)).bitops / 1e9:.3f} GBitOps")
 
 
+def _latency(args: argparse.Namespace) -> None:
+    from quantnas_sr.cost.measure import measure_latency
+    from quantnas_sr.options import cost_size, supernet_of
+
+    size = args.size or cost_size(args.search)
+    table = measure_latency(supernet_of(args.search), size, args.output, args.threads, args.repeats, args.again)
+    print(f"wrote {args.output}: {len(table.seconds)} times, {table.machine}")
+
+
+def _size(text: str) -> Tuple[int, int]:
+    height, width = (_positive(side) for side in (text.split("x") if "x" in text else (text, text)))
+    return height, width
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -130,11 +144,20 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--gbitops", type=float, nargs=2, metavar=("MIN", "MAX"), help="GBitOps for a 32x32 input")
     sample.add_argument("--output", default="samples", help="folder for sample_0.yml, sample_1.yml, ... (samples)")
     sample.set_defaults(function=_sample)
+
+    latency = commands.add_parser("latency", help="measure the convolutions of a search, for cost: {type: latency}")
+    latency.add_argument("search", help="options file of a search: its space, candidates, bits and sizes")
+    latency.add_argument("--output", default="latency.json", help="table to write, or to add to (latency.json)")
+    latency.add_argument("--size", type=_size, help="N or HEIGHTxWIDTH of the input (hardware_opt.size of the search)")
+    latency.add_argument("--threads", type=_positive, help="of the processor (as torch has them)")
+    latency.add_argument("--repeats", type=_positive, default=20, help="timings of which the median is taken (20)")
+    latency.add_argument("--again", action="store_true", help="forget the times that the table has")
+    latency.set_defaults(function=_latency)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample``."""
+    """``quantnas prepare|cost|draw|sample|latency``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

@@ -103,11 +103,11 @@ def _errors_at(where: str) -> Iterator[None]:
         raise OptionError(f"{where}: {error}") from None
 
 
-def supernet_of(path: Union[str, Path]) -> Supernet:
-    """The supernet that an options file of a search describes.
+def read_options(path: Union[str, Path]) -> Options:
+    """An options file as it is written.
 
     Raises:
-        OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
+        OptionError: it cannot be read, or is no mapping.
     """
     try:
         opt = load_options(path)
@@ -115,6 +115,17 @@ def supernet_of(path: Union[str, Path]) -> Supernet:
         raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
+    _require(opt, (), str(path))
+    return opt
+
+
+def supernet_of(path: Union[str, Path]) -> Supernet:
+    """The supernet that an options file of a search describes.
+
+    Raises:
+        OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
+    """
+    opt = read_options(path)
     _require(opt, ("network_g",), str(path))
     network = opt["network_g"]
     _require(network, ("type",), f"{path}: network_g")
@@ -125,6 +136,20 @@ def supernet_of(path: Union[str, Path]) -> Supernet:
     _check_built(cls, arguments, f"{path}: network_g")
     del arguments["type"]
     return cls(**arguments)
+
+
+def cost_size(path: Union[str, Path]) -> Tuple[int, int]:
+    """Height and width of the input that an options file's hardware cost is for.
+
+    Raises:
+        OptionError: the file cannot be read, or this is no size.
+    """
+    options = read_options(path)
+    for key in ("train", "hardware_opt"):
+        options = options.get(key) or {}
+        _require(options, (), f"{path}: {key}")
+    with _errors_at(f"{path}: hardware_opt"):
+        return HardwareCostLoss(**{key: value for key, value in options.items() if key == "size"}).size
 
 
 def _check_network(opt: Options) -> Optional[nn.Module]:

@@ -7,6 +7,7 @@
 
 from quantnas_sr.cost.costs import COST_REGISTRY, Cost, build_cost
 from quantnas_sr.cost.count import ConvShape, LayerCost, NetworkCost, count
+from quantnas_sr.cost.latency import Latency
 from quantnas_sr.cost.sample import sample_genotypes
 from quantnas_sr.cost.slots import edge_costs, edge_layers, expected_cost
 
@@ -14,6 +15,7 @@ __all__ = [
     "COST_REGISTRY",
     "ConvShape",
     "Cost",
+    "Latency",
     "LayerCost",
     "NetworkCost",
     "build_cost",

@@ -1,0 +1,172 @@
+"""Measures the convolutions of a search on this machine's processor, for the cost `Latency`."""
+
+import datetime
+import os
+import platform
+import re
+import statistics
+import time
+import warnings
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from quantnas_sr.cost.count import ConvShape
+from quantnas_sr.cost.latency import LatencyTable, Machine
+from quantnas_sr.cost.slots import edge_layers
+from quantnas_sr.errors import OptionError
+from quantnas_sr.quantization import FULL_PRECISION
+
+#: A timing covers as many runs as take about this many seconds, so that the clock and Python weigh nothing.
+_BLOCK = 1e-3
+_WARM_UP = 3
+_INTEGER = 8
+
+
+def computed_at(bits: int) -> int:
+    """The width of the kernel that runs ``bits``: torch has integers of 8 bits, and floats for what is wider.
+
+    So 4 bits take as long as 8 here, and 16 as long as 32.
+    """
+    return _INTEGER if bits <= _INTEGER else FULL_PRECISION
+
+
+def seconds_of(shape: ConvShape, bits: int, repeats: int = 20) -> float:
+    """Seconds of one run for one image: the median of ``repeats`` timings, after some runs to warm up.
+
+    Up to 8 bits it is torch's integer convolution: of an input that is there in integers, as the layer before would
+    leave it, to integers again. Above it is the float convolution. Both run in channels-last.
+
+    Raises:
+        OptionError: this torch has no integer convolution for this shape and processor.
+    """
+    run = _integer_run(shape) if computed_at(bits) == _INTEGER else _float_run(shape)
+    with torch.inference_mode():
+        once = min(_timed(run, 1) for _ in range(_WARM_UP))
+        runs = max(1, round(_BLOCK / once))
+        return statistics.median(_timed(run, runs) / runs for _ in range(repeats))
+
+
+def _timed(run: Callable[[], object], runs: int) -> float:
+    start = time.perf_counter()
+    for _ in range(runs):
+        run()
+    return time.perf_counter() - start
+
+
+def _tensors(shape: ConvShape) -> Tuple[Tensor, Tensor, Tuple[int, int]]:
+    """An input that gives the output's size, a weight, and the padding."""
+    reach = [d * (k - 1) for d, k in zip(shape.dilation, shape.kernel)]
+    padding = reach[0] // 2, reach[1] // 2
+    outputs = shape.height, shape.width
+    sides = [(n - 1) * s + r + 1 - 2 * p for n, s, r, p in zip(outputs, shape.stride, reach, padding)]
+    x = torch.rand(1, shape.in_channels, *sides).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(shape.out_channels, shape.in_channels // shape.groups, *shape.kernel)
+    return x, weight.contiguous(memory_format=torch.channels_last), padding
+
+
+def _float_run(shape: ConvShape) -> Callable[[], Tensor]:
+    x, weight, padding = _tensors(shape)
+    return lambda: nn.functional.conv2d(x, weight, None, shape.stride, padding, shape.dilation, shape.groups)
+
+
+def _integer_run(shape: ConvShape) -> Callable[[], Tensor]:
+    x, weight, padding = _tensors(shape)
+    steps, zeros = torch.full((shape.out_channels,), 0.02), torch.zeros(shape.out_channels, dtype=torch.long)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch announces that its quantized tensors will go
+            x = torch.quantize_per_tensor(x, 1 / 255, 0, torch.quint8)
+            weight = torch.quantize_per_channel(weight, steps, zeros, 0, torch.qint8)
+            how = shape.stride, padding, shape.dilation, shape.groups
+            packed = torch.ops.quantized.conv2d_prepack(weight, None, *how)
+            torch.ops.quantized.conv2d(x, packed, 0.1, 0)
+    except (AttributeError, RuntimeError):
+        raise OptionError(
+            f"torch {torch.__version__} has no integer kernel (torch.ops.quantized.conv2d) on this processor "
+            f"for a {shape}: widths up to {_INTEGER} bits cannot be measured here"
+        ) from None
+    return lambda: torch.ops.quantized.conv2d(x, packed, 0.1, 0)
+
+
+def this_machine() -> Machine:
+    """The machine that a measurement now would be of."""
+    return Machine(_processor(), torch.get_num_threads(), torch.__version__)
+
+
+def _processor() -> str:
+    try:
+        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        name = None
+    return name.group(1).strip() if name else platform.processor() or platform.machine()
+
+
+@contextmanager
+def _threads(number: Optional[int]) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def measure_latency(
+    net: nn.Module,
+    size: Tuple[int, int],
+    path: Union[str, os.PathLike],
+    threads: Optional[int] = None,
+    repeats: int = 20,
+    again: bool = False,
+) -> LatencyTable:
+    """Add to a table what a search needs and it has not; the file is whole after every measurement.
+
+    Args:
+        net: the searched network.
+        size: height and width of its input.
+        path: of the table, which may be there already.
+        threads: of the processor; as torch has them by default.
+        repeats: timings of which the median is taken.
+        again: forget what the file has.
+
+    Raises:
+        OptionError: the file is no table, or of another machine; or this torch lacks the integer kernel.
+    """
+    with _threads(threads):
+        table = LatencyTable(this_machine(), "")
+        if Path(path).exists() and not again:
+            table = _same_machine(LatencyTable.load(path), path)
+        times = {(shape, computed_at(bits)): seconds for (shape, bits), seconds in table.seconds.items()}
+        for (shape, width), missing in tqdm(_missing(net, size, table).items(), unit="convolution"):
+            if (shape, width) not in times:
+                times[shape, width] = seconds_of(shape, width, repeats)
+            table.seconds.update({(shape, bits): times[shape, width] for bits in missing})
+            table.date = datetime.date.today().isoformat()
+            table.save(path)
+    return table
+
+
+def _same_machine(table: LatencyTable, path: Union[str, os.PathLike]) -> LatencyTable:
+    if table.machine != this_machine():
+        raise OptionError(
+            f"{path} was measured on: {table.machine}; this is: {this_machine()}. "
+            "Give another --output, or --again to measure everything anew"
+        )
+    return table
+
+
+def _missing(net: nn.Module, size: Tuple[int, int], table: LatencyTable) -> Dict[Tuple[ConvShape, int], List[int]]:
+    """The bit widths that have no time yet, by shape and width of the kernel that runs them."""
+    layers = [layer for slot in edge_layers(net, size).values() for operation in slot for layer in operation]
+    missing: Dict[Tuple[ConvShape, int], List[int]] = defaultdict(list)
+    for shape in dict.fromkeys(layer.conv for layer in layers if layer.conv is not None):
+        for bits in net.bits:
+            if (shape, bits) not in table.seconds:
+                missing[shape, computed_at(bits)].append(bits)
+    return missing
