@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.cost import build_cost, edge_costs, expected_cost
 from quantnas_sr.errors import OptionError
-from quantnas_sr.search_space import Supernet
+from quantnas_sr.search_space import SearchNetwork
 from quantnas_sr.search_space.space import check_positive
 
 
@@ -40,8 +40,8 @@ class HardwareCostLoss(nn.Module):
         self.cost = build_cost(cost)
         self.size = tuple(size)
 
-    def attach(self, net: Supernet) -> None:
-        """Count the edges of the supernet whose alphas will be given.
+    def attach(self, net: SearchNetwork) -> None:
+        """Count the edges of the network whose alphas will be given.
 
         Raises:
             OptionError: no edge costs anything, or the cost knows nothing of a layer that is needed.

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.search_space import Genotype, Supernet
+from quantnas_sr.search_space import SearchNetwork
 
 
 @contextmanager
@@ -49,7 +49,7 @@ class QuantNASSearchModel(ExperimentModel):
         super().__init__(opt)
 
     @property
-    def supernet(self) -> Supernet:
+    def supernet(self) -> SearchNetwork:
         """The network without the wrapper of (distributed) data parallel."""
         return self.get_bare_model(self.net_g)
 
@@ -145,7 +145,7 @@ class QuantNASSearchModel(ExperimentModel):
         path = self.experiment_folder / "genotype.yml"
         get_root_logger().info(f"Current genotype: {gbitops:.3f} GBitOps for 32x32, saved to {path}")
 
-    def genotype(self, current_iter: int) -> Genotype:
+    def genotype(self, current_iter: int) -> Any:
         """What would be derived now."""
         iteration = self.total_iter if current_iter == -1 else current_iter
         return self.supernet.genotype(
@@ -188,10 +188,9 @@ class QuantNASSearchModel(ExperimentModel):
         if self.tb_writer is None:
             return
         probabilities = self.supernet.probabilities()
-        for slot, table in probabilities.items():
-            for operation, row in zip(self.supernet.candidates[slot], table.tolist()):
-                for bits, probability in zip(self.supernet.bits, row):
-                    self.tb_writer.add_scalar(f"alphas/{slot}/{operation}/{bits}bit", probability, current_iter)
+        for slot, edges in self.supernet.edge_names().items():
+            for edge, probability in zip(edges, probabilities[slot].flatten().tolist()):
+                self.tb_writer.add_scalar(f"alphas/{slot}/{edge}", probability, current_iter)
         cost = self.cri_hardware
         best = {name: (p == p.max()).to(p) for name, p in probabilities.items()}
         self.tb_writer.add_scalar(f"cost/expected_{cost.cost.name}", cost.expected(probabilities), current_iter)

@@ -13,6 +13,7 @@ from quantnas_sr.search_space.esa import ESA
 from quantnas_sr.search_space.genotype import Choice, Genotype
 from quantnas_sr.search_space.mixed_layer import MixedLayer
 from quantnas_sr.search_space.rfdn import RFDN_SPACE
+from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Fill, Slot
 from quantnas_sr.search_space.space import SearchSpace, get_search_space, register_search_space
 from quantnas_sr.search_space.supernet import Supernet
@@ -27,6 +28,7 @@ __all__ = [
     "Genotype",
     "MixedLayer",
     "RFDN_SPACE",
+    "SearchNetwork",
     "SearchSpace",
     "Slot",
     "Supernet",

@@ -1,28 +1,24 @@
 """The supernet: a skeleton whose every slot holds all its candidates at all bit widths."""
 
-import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.errors import OptionError
-from quantnas_sr.quantization import FULL_PRECISION, check_bits
+from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.derived import DerivedNetwork
 from quantnas_sr.search_space.genotype import Choice, Genotype
 from quantnas_sr.search_space.mixed_layer import MixedLayer
 from quantnas_sr.search_space.noisy_layer import NOISE_MODES, NoisyLayer
 from quantnas_sr.search_space.operations import Operation
-from quantnas_sr.search_space.selectors import SELECTORS, Selection, expected, softmax
+from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Slot
 from quantnas_sr.search_space.space import check_choice, check_fits, get_search_space
 
 
-class Supernet(nn.Module):
+class Supernet(SearchNetwork):
     """All networks of a search space at once, weighted by alphas (section III-H).
-
-    ``alphas[slot]`` has the shape (operations, bits) and starts at zero, that is, uniform.
 
     Args:
         search_space: name of a registered space.
@@ -54,19 +50,14 @@ class Supernet(nn.Module):
         selector: str = "softmax",
         temperature: Tuple[float, float] = (5.0, 0.5),
     ) -> None:
-        super().__init__()
+        super().__init__(bits, selector, temperature)
         space = get_search_space(search_space)
         check_choice("bit_mixer", bit_mixer, tuple(BIT_MIXERS))
         check_choice("noise_mode", noise_mode, NOISE_MODES)
-        check_choice("selector", selector, tuple(SELECTORS))
         self.search_space = search_space
         self.scale, self.norm = scale, norm
         self.num_feat = space.num_feat if num_feat is None else num_feat
         self.num_block = space.num_block if num_block is None else num_block
-        self.bits = check_bit_list(bits)
-        self.selector = selector
-        self.temperature_range = check_temperature(temperature)
-        self.temperature = self.temperature_range[0]
 
         self.slots = space.slots(scale, self.num_feat, self.num_block)
         table = space.candidates_for(candidates, self.slots)
@@ -85,43 +76,26 @@ class Supernet(nn.Module):
 
         self.skeleton = space.build(fill, scale, self.num_feat, self.num_block, norm)
         self._layers = [module for module in self.skeleton.modules() if isinstance(module, MixedLayer)]
-        self.alphas = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(len(ops), len(self.bits))) for name, ops in self.candidates.items()}
-        )
+        self.add_alphas({name: len(operations) for name, operations in self.candidates.items()})
 
-    def forward(self, x: Tensor) -> Tensor:
-        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
-        selections = {name: self._select(self.alphas[name]) for name in self.slots}
-        layers = self._layers
-        for layer in layers:
-            layer.selection = selections[layer.slot.name]
-        try:
-            return self.skeleton(x)
-        finally:
-            for layer in layers:
-                layer.selection = None
+    def run(self, x: Tensor) -> Tensor:
+        """The skeleton."""
+        return self.skeleton(x)
 
-    def _select(self, alphas: Tensor) -> Selection:
-        if self.training:
-            return SELECTORS[self.selector](alphas, self.temperature)
-        return expected(alphas, self.selector)
+    def places(self) -> Iterator[Tuple[str, MixedLayer]]:
+        """The mixed layers with the names of their slots."""
+        return ((layer.slot.name, layer) for layer in self._layers)
 
     def mixed_layers(self) -> Iterator[MixedLayer]:
         """The layers of all slots, in the order of the wiring."""
         return iter(self._layers)
 
-    def weights(self) -> List[nn.Parameter]:
-        """All parameters but the alphas."""
-        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas.")]
-
-    def set_progress(self, progress: float) -> None:
-        """Tell how much of the search is done, 0 to 1, for the temperature."""
-        start, end = self.temperature_range
-        self.temperature = start * (end / start) ** progress
-
-    def probabilities(self) -> Dict[str, Tensor]:
-        """Softmax of the alphas by slot: (operations, bits), sum 1. Differentiable."""
-        return {name: softmax(self.alphas[name], 1.0).weights for name in self.slots}
+    def edge_names(self) -> Dict[str, List[str]]:
+        """By slot, ``operation/4bit`` and so on."""
+        return {
+            slot: [f"{operation}/{bits}bit" for operation in operations for bits in self.bits]
+            for slot, operations in self.candidates.items()
+        }
 
     def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> Genotype:
         """Per slot the edge of the largest alpha."""
@@ -159,32 +133,3 @@ class Supernet(nn.Module):
         for index, convolution in operation.named_children():
             if f"{path}.{index}.weight_quantizer.step" not in state:
                 convolution.init_steps()
-
-
-def check_bit_list(bits: Any) -> Tuple[int, ...]:
-    """The bit widths of a search, lowest first.
-
-    Raises:
-        OptionError: empty, not a list, repeated, or not a bit width.
-    """
-    if not isinstance(bits, (list, tuple)) or not bits:
-        raise OptionError(f"bits: {bits!r} is not a list of at least one bit width, such as [4, 8]")
-    widths = sorted(check_bits(b) for b in bits)
-    if len(set(widths)) != len(widths):
-        raise OptionError(f"bits: {list(bits)} names a bit width twice")
-    return tuple(widths)
-
-
-def check_temperature(temperature: Any) -> Tuple[float, float]:
-    """The temperature at the start and at the end.
-
-    Raises:
-        OptionError: not two numbers above 0.
-    """
-    try:
-        start, end = (float(value) for value in temperature)
-    except (TypeError, ValueError):
-        start = end = 0.0
-    if not (0 < start < math.inf and 0 < end < math.inf):
-        raise OptionError(f"temperature: {temperature!r} is not two numbers above 0, such as [5.0, 0.5]")
-    return start, end

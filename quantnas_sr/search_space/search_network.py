@@ -1,0 +1,133 @@
+"""What all networks that can be searched have in common: alphas, and how they become weights and probabilities."""
+
+import math
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.errors import OptionError
+from quantnas_sr.quantization import check_bits
+from quantnas_sr.search_space.selectors import SELECTORS, Selection, expected, softmax
+from quantnas_sr.search_space.space import check_choice
+
+
+class SearchNetwork(nn.Module):
+    """A network with a vector of alphas in each of its slots, one alpha for each edge.
+
+    ``alphas`` has the slots' names, with ``/`` for every ``.`` in them; a slot's alphas have the shape
+    (operations, bits) and start at zero, that is, uniform. A subclass says what stands in the slots (`places`), what
+    they are wired to (`run`), and what is left when the search is over (`genotype`, `derive`).
+
+    Args:
+        bits: bit widths to choose from.
+        selector: a key of `SELECTORS`.
+        temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
+
+    Raises:
+        OptionError: a value that is not allowed; one line that names the key.
+    """
+
+    alphas: nn.ParameterDict
+
+    def __init__(self, bits: Sequence[int], selector: str, temperature: Tuple[float, float]) -> None:
+        super().__init__()
+        check_choice("selector", selector, tuple(SELECTORS))
+        self.bits = check_bit_list(bits)
+        self.selector = selector
+        self.temperature_range = check_temperature(temperature)
+        self.temperature = self.temperature_range[0]
+
+    def add_alphas(self, operations: Mapping[str, int]) -> None:
+        """Alphas for the slots of these names, with so many operations in each."""
+        self._slot_of = {slot.replace(".", "/"): slot for slot in operations}
+        shapes = ((number, len(self.bits)) for number in operations.values())
+        self.alphas = nn.ParameterDict(
+            {key: nn.Parameter(torch.zeros(shape)) for key, shape in zip(self._slot_of, shapes)}
+        )
+
+    def alphas_by_slot(self) -> Dict[str, nn.Parameter]:
+        """The alphas by the slots' own names."""
+        return {slot: self.alphas[key] for key, slot in self._slot_of.items()}
+
+    def places(self) -> Iterator[Tuple[str, nn.Module]]:
+        """Every layer that mixes, with the name of its slot, in the order of the wiring.
+
+        Each has an attribute ``selection``, which holds the slot's weights during a pass.
+        """
+        raise NotImplementedError
+
+    def run(self, x: Tensor) -> Tensor:
+        """The pass itself, while the layers hold their selections."""
+        raise NotImplementedError
+
+    def edge_names(self) -> Dict[str, List[str]]:
+        """By slot, what each edge is called, in the order of the flattened alphas."""
+        raise NotImplementedError
+
+    def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> Any:
+        """Per slot the edge of the largest alpha; what can be saved as a file (``save(path)``)."""
+        raise NotImplementedError
+
+    def derive(self) -> nn.Module:
+        """The network of `genotype`, with the weights that this one has for it."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
+        selections = {slot: self._select(alphas) for slot, alphas in self.alphas_by_slot().items()}
+        places = list(self.places())
+        for slot, layer in places:
+            layer.selection = selections[slot]
+        try:
+            return self.run(x)
+        finally:
+            for _, layer in places:
+                layer.selection = None
+
+    def _select(self, alphas: Tensor) -> Selection:
+        if self.training:
+            return SELECTORS[self.selector](alphas, self.temperature)
+        return expected(alphas, self.selector)
+
+    def weights(self) -> List[nn.Parameter]:
+        """All parameters but the alphas."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas.")]
+
+    def set_progress(self, progress: float) -> None:
+        """Tell how much of the search is done, 0 to 1, for the temperature."""
+        start, end = self.temperature_range
+        self.temperature = start * (end / start) ** progress
+
+    def probabilities(self) -> Dict[str, Tensor]:
+        """Softmax of the alphas by slot: (operations, bits), sum 1. Differentiable."""
+        return {slot: softmax(alphas, 1.0).weights for slot, alphas in self.alphas_by_slot().items()}
+
+
+def check_bit_list(bits: Any) -> Tuple[int, ...]:
+    """The bit widths of a search, lowest first.
+
+    Raises:
+        OptionError: empty, not a list, repeated, or not a bit width.
+    """
+    if not isinstance(bits, (list, tuple)) or not bits:
+        raise OptionError(f"bits: {bits!r} is not a list of at least one bit width, such as [4, 8]")
+    widths = sorted(check_bits(b) for b in bits)
+    if len(set(widths)) != len(widths):
+        raise OptionError(f"bits: {list(bits)} names a bit width twice")
+    return tuple(widths)
+
+
+def check_temperature(temperature: Any) -> Tuple[float, float]:
+    """The temperature at the start and at the end.
+
+    Raises:
+        OptionError: not two numbers above 0.
+    """
+    try:
+        start, end = (float(value) for value in temperature)
+    except (TypeError, ValueError):
+        start = end = 0.0
+    if not (0 < start < math.inf and 0 < end < math.inf):
+        raise OptionError(f"temperature: {temperature!r} is not two numbers above 0, such as [5.0, 0.5]")
+    return start, end
