@@ -1,10 +1,12 @@
 """The supernet: a skeleton whose every slot holds all its candidates at all bit widths."""
 
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
+from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.derived import DerivedNetwork
@@ -14,54 +16,70 @@ from quantnas_sr.search_space.noisy_layer import NOISE_MODES, NoisyLayer
 from quantnas_sr.search_space.operations import Operation
 from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Slot
-from quantnas_sr.search_space.space import check_choice, check_fits, get_search_space
+from quantnas_sr.search_space.space import SearchSpace, check_choice, check_fits, get_search_space
 
 
 class Supernet(SearchNetwork):
     """All networks of a search space at once, weighted by alphas (section III-H).
 
+    With a ``genotype`` its operations stay, and only bit widths are searched: the second half of the two-fold
+    procedure, whose first half is a search with ``bits: [32]``. With ``bit_mixer: shared`` it is EdMIPS on the found
+    network.
+
     Args:
         search_space: name of a registered space.
-        scale: 2, 3 or 4.
+        scale: 2, 3 or 4; 4 by default.
         candidates: name of a list of the space, or operations by kind of slot.
         num_feat, num_block: as the space's own by default.
         bits: bit widths to choose from, ``[32]`` for a full-precision search.
         bit_mixer: ``noise`` (eq. 5, SAN), ``shared`` (eq. 4) or ``separate`` (eq. 3).
         noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `noisy_layer`.
-        norm: see `ADQ`.
+        norm: see `ADQ`; ``adq`` by default.
         selector: ``softmax``, ``gumbel`` or ``hard_gumbel`` (computes only the operation it draws).
         temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
+        genotype: a genotype, its file, or its plain data, to search bit widths for. Space, sizes and norm are its own.
 
     Raises:
         OptionError: a value that is not allowed; one line that names the key.
+        GenotypeError: the genotype cannot be read.
     """
 
     def __init__(
         self,
-        search_space: str,
-        scale: int = 4,
+        search_space: Optional[str] = None,
+        scale: Optional[int] = None,
         candidates: Union[str, Mapping[str, Sequence[str]]] = "default",
         num_feat: Optional[int] = None,
         num_block: Optional[int] = None,
         bits: Sequence[int] = (4, 8),
         bit_mixer: str = "noise",
         noise_mode: str = "fast",
-        norm: str = "adq",
+        norm: Optional[str] = None,
         selector: str = "softmax",
         temperature: Tuple[float, float] = (5.0, 0.5),
+        genotype: Union[str, Path, Mapping[str, Any], Genotype, None] = None,
     ) -> None:
         super().__init__(bits, selector, temperature)
-        space = get_search_space(search_space)
         check_choice("bit_mixer", bit_mixer, tuple(BIT_MIXERS))
         check_choice("noise_mode", noise_mode, NOISE_MODES)
+        found = None
+        if genotype is not None:
+            found = Genotype.of(genotype)
+            given = {"search_space": search_space, "scale": scale, "num_feat": num_feat, "num_block": num_block}
+            _check_agrees(found, {**given, "norm": norm}, candidates, genotype)
+            search_space, scale, norm = found.search_space, found.scale, found.norm
+            num_feat, num_block = found.num_feat, found.num_block
+        if search_space is None:
+            raise OptionError("the key 'search_space' is missing")
+        space = get_search_space(search_space)
         self.search_space = search_space
-        self.scale, self.norm = scale, norm
+        self.scale = 4 if scale is None else scale
+        self.norm = "adq" if norm is None else norm
         self.num_feat = space.num_feat if num_feat is None else num_feat
         self.num_block = space.num_block if num_block is None else num_block
 
-        self.slots = space.slots(scale, self.num_feat, self.num_block)
-        table = space.candidates_for(candidates, self.slots)
-        self.candidates: Dict[str, List[str]] = {name: table[slot.kind] for name, slot in self.slots.items()}
+        self.slots = space.slots(self.scale, self.num_feat, self.num_block)
+        self.candidates = _candidates(space, candidates, self.slots) if found is None else _operations(found)
         for name, slot in self.slots.items():
             for operation in self.candidates[name]:
                 check_fits(operation, slot, self.num_feat)
@@ -74,7 +92,7 @@ class Supernet(SearchNetwork):
             slot = Slot(name, in_channels, out_channels)
             return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer)
 
-        self.skeleton = space.build(fill, scale, self.num_feat, self.num_block, norm)
+        self.skeleton = space.build(fill, self.scale, self.num_feat, self.num_block, self.norm)
         self._layers = [module for module in self.skeleton.modules() if isinstance(module, MixedLayer)]
         self.add_alphas({name: len(operations) for name, operations in self.candidates.items()})
 
@@ -133,3 +151,24 @@ class Supernet(SearchNetwork):
         for index, convolution in operation.named_children():
             if f"{path}.{index}.weight_quantizer.step" not in state:
                 convolution.init_steps()
+
+
+def _candidates(
+    space: SearchSpace, candidates: Union[str, Mapping[str, Sequence[str]]], slots: Mapping[str, Slot]
+) -> Dict[str, List[str]]:
+    table = space.candidates_for(candidates, slots)
+    return {name: table[slot.kind] for name, slot in slots.items()}
+
+
+def _operations(genotype: Genotype) -> Dict[str, List[str]]:
+    return {name: [choice.operation] for name, choice in genotype.slots.items()}
+
+
+def _check_agrees(genotype: Genotype, given: Mapping[str, Any], candidates: Any, source: Any) -> None:
+    """What stands beside a genotype must be what it says itself."""
+    where = f"the genotype {source}" if isinstance(source, (str, Path)) else "the genotype"
+    for key, value in given.items():
+        if value is not None and value != getattr(genotype, key):
+            raise OptionError(f"{key}: {value} here, {getattr(genotype, key)} in {where}")
+    if candidates != "default":
+        raise OptionError(f"candidates: {where} has one operation in each slot already; leave one of the two keys out")
