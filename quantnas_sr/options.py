@@ -21,7 +21,7 @@ from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, check_arguments, unknown
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
-from quantnas_sr.search_space import DerivedNetwork, Supernet
+from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
 from quantnas_sr.search_space.derived import read_state
 
 Options = Dict[str, Any]
@@ -157,8 +157,10 @@ def _check_network(opt: Options) -> Optional[nn.Module]:
     network = opt["network_g"]
     _require(network, ("type",), "network_g")
     cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
-    if opt["model_type"] == "QuantNASSearchModel" and not issubclass(cls, Supernet):
-        raise OptionError(f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet")
+    if opt["model_type"] == "QuantNASSearchModel" and not issubclass(cls, SearchNetwork):
+        raise OptionError(
+            f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet, QuantizedSupernet"
+        )
     if issubclass(cls, Supernet):
         network.setdefault("scale", opt.get("scale", 4))
     if not _ours(cls):

@@ -150,7 +150,11 @@ def test_every_class_of_such_a_file_is_registered_or_part_of_one_that_is(path):
 @pytest.mark.parametrize(
     "registry, names",
     [
-        ("ARCH_REGISTRY", "QuantNASSupernet QuantNASBasic QuantNASRFDN QuantNASNetwork QuantizedArch RFDN ESPCN ADQ"),
+        (
+            "ARCH_REGISTRY",
+            "QuantNASSupernet QuantNASBasic QuantNASRFDN QuantNASNetwork "
+            "QuantizedArch QuantizedSupernet RFDN ESPCN ADQ",
+        ),
         ("MODEL_REGISTRY", "QuantNASSearchModel QuantNASModel"),
         ("DATASET_REGISTRY", "QuantNASSearchDataset"),
         ("LOSS_REGISTRY", "EntropyLoss HardwareCostLoss"),

@@ -59,7 +59,7 @@ BAD_VALUES = [
     ("network_g.candidates", {"body": ["simple_33"]}, ["unknown operation 'simple_33'", "'simple_3x3'"]),
     ("network_g.bit_mixr", "noise", ["network_g: unknown key 'bit_mixr'", "'bit_mixer'"]),
     ("network_g.type", "QuantNASSupernett", ["network_g: unknown type", "'QuantNASSupernet'"]),
-    ("network_g.type", "MSRResNet", ["cannot be searched", "QuantNASSupernet"]),
+    ("network_g.type", "MSRResNet", ["cannot be searched", "QuantNASSupernet, QuantizedSupernet"]),
     ("network_g.scale", 5, ["scale '5'", "2, 3, 4"]),
     ("model_type", "QuantNASSearch", ["model_type 'QuantNASSearch'", "'QuantNASSearchModel'"]),
     ("train.optim_g.lr", "fast", ["train.optim_g.lr: 'fast' is not a number"]),
@@ -237,6 +237,7 @@ def test_every_key_of_ours_is_in_the_table_of_the_documentation():
         (ARCH_REGISTRY, "RFDN"),
         (ARCH_REGISTRY, "ESPCN"),
         (ARCH_REGISTRY, "QuantizedArch"),
+        (ARCH_REGISTRY, "QuantizedSupernet"),
         (LOSS_REGISTRY, "HardwareCostLoss"),
         (LOSS_REGISTRY, "EntropyLoss"),
     ):

@@ -1,15 +1,14 @@
 """Any BasicSR network with its convolutions quantized."""
 
-import inspect
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
-import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from quantnas_sr.archs.base_network import build, convolutions, matching, replace
+from quantnas_sr.archs.bits_by_layer import BitsByLayer
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits
 
@@ -28,7 +27,8 @@ class QuantizedArch(nn.Module):
     Args:
         arch: ``type`` of a registered arch, and its own options. It is built on the CPU.
         bits: width of weights and activations, 2 to 16 or 32.
-        bits_by_layer: widths of single layers, by name; or a YAML or JSON file of them.
+        bits_by_layer: widths of single layers, by name; or a YAML or JSON file of them, such as a search's
+            ``genotype.yml``.
         skip: patterns (`fnmatch`) of the names of layers that stay in full precision, whatever their width.
         activation_quantizer: ``lsq`` (trained step, negative inputs too) or ``hwgq`` (fixed step).
 
@@ -48,14 +48,17 @@ class QuantizedArch(nn.Module):
         check_bits(bits)
         if activation_quantizer not in ACTIVATION_QUANTIZERS:
             raise OptionError(unknown("activation_quantizer", activation_quantizer, ACTIVATION_QUANTIZERS))
-        with torch.device("cpu"):  # networks may look at values while they are built, which other devices may not have
-            self.network = _build(arch)
-            widths = dict.fromkeys(_convolutions(self.network), bits)
-            if not widths:
-                raise OptionError(f"arch: {arch['type']} has no nn.Conv2d to quantize")
-            widths.update(_bits_by_layer(bits_by_layer, widths))
-            widths.update(dict.fromkeys(_matches(skip or (), widths), FULL_PRECISION))
-            _quantize(self.network, widths, activation_quantizer)
+        self.network = build(arch)
+        layers = convolutions(self.network)
+        widths = {**dict.fromkeys(layers, bits), **BitsByLayer.of(bits_by_layer, layers).bits}
+        widths.update(dict.fromkeys(matching(skip or (), layers), FULL_PRECISION))
+        with torch.device("cpu"):
+            quantized = {
+                conv: QuantConv2d.of(conv, widths[name], activation_quantizer)
+                for name, conv in layers.items()
+                if widths[name] != FULL_PRECISION
+            }
+        replace(self.network, quantized)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the network's."""
@@ -81,77 +84,3 @@ class QuantizedArch(nn.Module):
                     given.update(fresh)
         state_dict.update({f"{prefix}network.{key}": value for key, value in given.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _build(arch: Any) -> nn.Module:
-    if not isinstance(arch, Mapping) or not isinstance(arch.get("type"), str):
-        raise OptionError(f"arch: {arch!r} is not a mapping with the key 'type'")
-    name, options = arch["type"], {key: value for key, value in arch.items() if key != "type"}
-    if name not in ARCH_REGISTRY:
-        raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where="arch"))
-    cls = ARCH_REGISTRY.get(name)
-    parameters = inspect.signature(cls).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in options:
-        if key not in parameters and not takes_any:
-            raise OptionError(unknown("key", key, parameters, where="arch"))
-    try:
-        return cls(**options)
-    except Exception as error:
-        raise OptionError(f"arch: {name} cannot be built: {' '.join(str(error).split())}") from error
-
-
-def _convolutions(network: nn.Module) -> Dict[str, nn.Conv2d]:
-    """By name; subclasses are left out, for they may compute something else."""
-    return {name: module for name, module in network.named_modules() if type(module) is nn.Conv2d}
-
-
-def _bits_by_layer(given: Union[str, Path, Mapping[str, int], None], layers: Mapping[str, int]) -> Dict[str, int]:
-    where = "bits_by_layer"
-    if isinstance(given, (str, Path)):
-        where = f"{where}: {given}"
-        given = _read(given, where)
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise OptionError(f"{where}: {given!r} is not a mapping from names of layers to bits")
-    for name, bits in given.items():
-        if name not in layers:
-            raise OptionError(unknown("layer", name, layers, where=where))
-        check_bits(bits, f"{where}: {name}")
-    return dict(given)
-
-
-def _read(path: Union[str, Path], where: str) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{where} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        raise OptionError(f"{where} is neither YAML nor JSON of plain data") from None
-
-
-def _matches(patterns: Sequence[str], layers: Mapping[str, int]) -> List[str]:
-    """The layers that any of the patterns names; each pattern must name one."""
-    if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise OptionError(f"skip: {patterns!r} is not a list of patterns of names")
-    matches = []
-    for pattern in patterns:
-        matched = [name for name in layers if fnmatchcase(name, pattern)]
-        if not matched:
-            raise OptionError(unknown("layer", pattern, layers, where="skip"))
-        matches += matched
-    return matches
-
-
-def _quantize(network: nn.Module, widths: Mapping[str, int], activation_quantizer: str) -> None:
-    """Replace the convolutions below 32 bits, at every place that each has in the network."""
-    quantized = {
-        conv: QuantConv2d.of(conv, widths[name], activation_quantizer)
-        for name, conv in _convolutions(network).items()
-        if widths[name] != FULL_PRECISION
-    }
-    for parent in list(network.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in quantized:
-                setattr(parent, name, quantized[child])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quantnas_sr.cost.costs import Cost, build_cost
 from quantnas_sr.cost.count import LayerCost, count
 from quantnas_sr.quantization import FULL_PRECISION
-from quantnas_sr.search_space import Slot, Supernet, get_search_space
+from quantnas_sr.search_space import SearchNetwork, Slot, Supernet, get_search_space
 from quantnas_sr.search_space.bit_mixer import quantized_operation
 
 #: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
@@ -64,6 +64,16 @@ def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
 
 
 @edge_layers.register
+def _edge_layers_by_name(net: SearchNetwork, size: Tuple[int, int]) -> EdgeLayers:
+    """Where a slot is a layer of the network that is derived, and the operation is given."""
+    layers: EdgeLayers = {name: [[]] for name in net.edge_names()}
+    for layer in count(net.derive().network, size).layers:
+        if layer.name in layers:
+            layers[layer.name][0].append(layer)
+    return layers
+
+
+@edge_layers.register
 def _edge_layers_of_supernet(net: Supernet, size: Tuple[int, int]) -> EdgeLayers:
     places = slot_sizes(net, size)
     layers = {}
@@ -77,12 +87,12 @@ def _edge_layers_of_supernet(net: Supernet, size: Tuple[int, int]) -> EdgeLayers
 
 
 def edge_costs(
-    net: Supernet, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
+    net: SearchNetwork, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
 ) -> Dict[str, Tensor]:
     """The cost of every edge, by slot: (operations, bits), in float64, summed over the places that share a slot.
 
     Args:
-        net: the supernet; its order of slots is kept.
+        net: the searched network; its order of slots is kept.
         cost: as in the options, see `build_cost`.
         size: height and width of the network's input.
 

@@ -40,7 +40,7 @@ class QuantNASSearchModel(ExperimentModel):
     have an optimizer of their own, whose rate stays fixed. At every checkpoint and at the end the current genotype is
     written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``).
 
-    Expects ``network_g: QuantNASSupernet`` and the data of `QuantNASSearchDataset`.
+    Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:

@@ -157,7 +157,8 @@ class LSQActivation(nn.Module):
         return low, low + (2.0**self.bits - 1)
 
     @torch.no_grad()
-    def _calibrate(self, x: Tensor) -> None:
+    def calibrate(self, x: Tensor) -> None:
+        """Set step and zero point to where these values lose least."""
         step, zero_point = least_error_range(x, self.bits)
         self.step.fill_(step)
         self.zero_point.fill_(zero_point)
@@ -172,7 +173,7 @@ class LSQActivation(nn.Module):
         if not self.calibration > 0:
             if not self.training:
                 raise CalibrationError
-            self._calibrate(x)
+            self.calibrate(x)
         self._calibrated = True
 
     def _settled_step(self) -> Tensor:

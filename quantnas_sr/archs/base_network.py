@@ -1,0 +1,73 @@
+"""A registered network by its own options, and its convolutions: found, picked by name, replaced."""
+
+import inspect
+from fnmatch import fnmatchcase
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from quantnas_sr.errors import OptionError, unknown
+
+
+def build(arch: Any) -> nn.Module:
+    """The network of ``arch``: ``type`` of a registered arch, and its own options. It is built on the CPU.
+
+    Raises:
+        OptionError: it cannot be built, or has no convolution; one line that says why.
+    """
+    with torch.device("cpu"):  # networks may look at values while they are built, which other devices may not have
+        network = _build(arch)
+    if not convolutions(network):
+        raise OptionError(f"arch: {arch['type']} has no nn.Conv2d to quantize")
+    return network
+
+
+def _build(arch: Any) -> nn.Module:
+    if not isinstance(arch, Mapping) or not isinstance(arch.get("type"), str):
+        raise OptionError(f"arch: {arch!r} is not a mapping with the key 'type'")
+    name, options = arch["type"], {key: value for key, value in arch.items() if key != "type"}
+    if name not in ARCH_REGISTRY:
+        raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where="arch"))
+    cls = ARCH_REGISTRY.get(name)
+    parameters = inspect.signature(cls).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for key in options:
+        if key not in parameters and not takes_any:
+            raise OptionError(unknown("key", key, parameters, where="arch"))
+    try:
+        return cls(**options)
+    except Exception as error:
+        raise OptionError(f"arch: {name} cannot be built: {' '.join(str(error).split())}") from error
+
+
+def convolutions(network: nn.Module) -> Dict[str, nn.Conv2d]:
+    """By name; subclasses are left out, for they may compute something else."""
+    return {name: module for name, module in network.named_modules() if type(module) is nn.Conv2d}
+
+
+def matching(patterns: Sequence[str], layers: Iterable[str]) -> List[str]:
+    """The layers that any of the patterns names.
+
+    Raises:
+        OptionError: a pattern that names none, or no list of patterns.
+    """
+    layers = list(layers)
+    if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise OptionError(f"skip: {patterns!r} is not a list of patterns of names")
+    matches = []
+    for pattern in patterns:
+        matched = [name for name in layers if fnmatchcase(name, pattern)]
+        if not matched:
+            raise OptionError(unknown("layer", pattern, layers, where="skip"))
+        matches += matched
+    return matches
+
+
+def replace(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
+    """Put other layers in the place of some, at every place that each has in the network."""
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):
+            if child in replacements:
+                setattr(parent, name, replacements[child])

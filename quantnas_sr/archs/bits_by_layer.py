@@ -1,0 +1,60 @@
+"""Bit widths of the layers of a network, and the file that holds them: what a search of bit widths finds."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Collection, Mapping, Union
+
+import yaml
+
+from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.files import written_aside
+from quantnas_sr.quantization import check_bits
+
+
+@dataclass(frozen=True)
+class BitsByLayer:
+    """Widths by name of layer. ``origin`` (where they came from, plain data) does not count in a comparison.
+
+    The file is a line ``layer: bits`` for each layer, and may have a mapping ``origin`` beside them.
+    """
+
+    bits: Mapping[str, int]
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write the file, in one step."""
+        data = {**self.bits, "origin": dict(self.origin)}
+        with written_aside(path) as aside:
+            aside.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def of(cls, given: Union[str, Path, Mapping[str, Any], None], layers: Collection[str]) -> "BitsByLayer":
+        """Widths from a YAML or JSON file, from plain data, or none at all, for a network that has these layers.
+
+        Raises:
+            OptionError: one line that names the file, and the layer that it is about.
+        """
+        where = "bits_by_layer"
+        if isinstance(given, (str, Path)):
+            where = f"{where}: {given}"
+            given = _read(given, where)
+        if given is None:
+            return cls({})
+        if not isinstance(given, Mapping):
+            raise OptionError(f"{where}: {given!r} is not a mapping from names of layers to bits")
+        bits = dict(given)
+        origin = bits.pop("origin") if isinstance(given.get("origin"), Mapping) else {}
+        for name, width in bits.items():
+            if name not in layers:
+                raise OptionError(unknown("layer", name, layers, where=where))
+            check_bits(width, f"{where}: {name}")
+        return cls(bits, origin)
+
+
+def _read(path: Union[str, Path], where: str) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{where} cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError):
+        raise OptionError(f"{where} is neither YAML nor JSON of plain data") from None
