@@ -109,11 +109,13 @@ def test_derived_from_noise_it_has_the_weights_and_starts_its_steps_from_the_las
     first = derived.network.fea_conv
     torch.testing.assert_close(first.weight_quantizer.step, fresh.network.fea_conv.weight_quantizer.step)
     if quantizer == "lsq":
-        torch.testing.assert_close(first.input_quantizer.step, fresh.network.fea_conv.input_quantizer.step)
+        torch.testing.assert_close(
+            first.input_quantizer.step, fresh.network.fea_conv.input_quantizer.step, rtol=0.1, atol=0
+        )
 
 
 def plain_state(net: QuantizedSupernet):
-    return {key: value for key, value in net.network.state_dict().items() if not key.endswith("input_sizes")}
+    return {key: value for key, value in net.network.state_dict().items() if not key.endswith("input_sample")}
 
 
 # --- learning
