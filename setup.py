@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 export = ["onnx", "onnxruntime", "openvino"]
 report = ["matplotlib"]
+sweep = ["submitit"]
 
 setup(
     name="quantnas_sr",
@@ -33,8 +34,8 @@ setup(
     extras_require={
         "export": export,
         "report": report,
-        "sweep": ["submitit"],
-        "test": ["pytest", *report],
+        "sweep": sweep,
+        "test": ["pytest", *report, *sweep],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

@@ -101,6 +101,23 @@ def _size(text: str) -> Tuple[int, int]:
     return height, width
 
 
+def _pareto(args: argparse.Namespace) -> None:
+    from quantnas_sr import report, sweep
+
+    report.require_matplotlib()
+    left_out = sweep.run(args)
+    page = report.write_report(sweep.output_of(args))
+    print(f"wrote {page}")
+    if left_out:
+        raise QuantNASError(f"{len(left_out)} jobs have no result; {'; '.join(map(str, left_out))}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from quantnas_sr.report import write_report
+
+    print(f"wrote {write_report(args.folder)}")
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -153,11 +170,21 @@ def build_parser() -> argparse.ArgumentParser:
     latency.add_argument("--repeats", type=_positive, default=20, help="timings of which the median is taken (20)")
     latency.add_argument("--again", action="store_true", help="forget the times that the table has")
     latency.set_defaults(function=_latency)
+
+    pareto = commands.add_parser("pareto", help="search, train and test for several penalties and seeds; the front")
+    from quantnas_sr.sweep import add_arguments as add_pareto_arguments
+
+    add_pareto_arguments(pareto)
+    pareto.set_defaults(function=_pareto)
+
+    report = commands.add_parser("report", help="make the report of `quantnas pareto` anew")
+    report.add_argument("folder", type=Path, help="what `quantnas pareto` wrote, such as experiments/pareto_basic_x4")
+    report.set_defaults(function=_report)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample|latency``."""
+    """``quantnas prepare|cost|draw|sample|latency|pareto|report``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

@@ -19,7 +19,7 @@ import numpy as np
 from quantnas_sr.cost import count
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.files import written_aside
-from quantnas_sr.report import draw_crops
+from quantnas_sr.report import bicubic, draw_crops
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype
 
 TRAIN = ("astronaut.png", "camera.png", "hubble_deep_field.jpg", "ihc.png")
@@ -86,13 +86,6 @@ def score(image: np.ndarray, reference: np.ndarray) -> Score:
     return Score(float(calculate_psnr(image, reference, **how)), float(calculate_ssim(image, reference, **how)))
 
 
-def bicubic(image: np.ndarray) -> np.ndarray:
-    """MATLAB-style bicubic upsampling, rounded to 8 bits."""
-    from basicsr.utils.matlab_functions import imresize
-
-    return (imresize(image.astype(np.float32) / 255, SCALE).clip(0, 1) * 255).round().astype(np.uint8)
-
-
 def compare() -> Dict[str, List[Score]]:
     """Score bicubic and the trained network on the held-out photographs, and draw them side by side."""
     scores: Dict[str, List[Score]] = {"bicubic": [], "ours": []}
@@ -102,7 +95,7 @@ def compare() -> Dict[str, List[Score]]:
         truth = cv2.imread(str(DATA / f"test/GTmod{SCALE}/{stem}.png"))
         small = cv2.imread(str(DATA / f"test/LRbicx{SCALE}/{stem}.png"))
         ours = cv2.imread(str(OURS / f"{stem}_demo_test.png"))
-        large = bicubic(small)
+        large = bicubic(small, SCALE)
         scores["bicubic"].append(score(large, truth))
         scores["ours"].append(score(ours, truth))
         captions = [f"{key} {scores[key][-1].psnr:.2f} dB" for key in scores]

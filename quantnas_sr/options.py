@@ -104,10 +104,10 @@ def _errors_at(where: str) -> Iterator[None]:
 
 
 def read_options(path: Union[str, Path]) -> Options:
-    """An options file as it is written.
+    """The plain data of an options file, and of what it is based on.
 
     Raises:
-        OptionError: it cannot be read, or is no mapping.
+        OptionError: it cannot be read, or is not a mapping in plain YAML.
     """
     try:
         opt = load_options(path)
@@ -119,21 +119,22 @@ def read_options(path: Union[str, Path]) -> Options:
     return opt
 
 
-def supernet_of(path: Union[str, Path]) -> Supernet:
-    """The supernet that an options file of a search describes.
+def supernet_of(source: Union[str, Path, Options], where: str = "the options") -> Supernet:
+    """The supernet that the options of a search describe: those of a file, or plain data that came from ``where``.
 
     Raises:
         OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
     """
-    opt = read_options(path)
-    _require(opt, ("network_g",), str(path))
-    network = opt["network_g"]
-    _require(network, ("type",), f"{path}: network_g")
+    if not isinstance(source, Mapping):
+        source, where = read_options(source), str(source)
+    _require(source, ("network_g",), where)
+    network = source["network_g"]
+    _require(network, ("type",), f"{where}: network_g")
     cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
     if not issubclass(cls, Supernet):
-        raise OptionError(f"{path}: network_g: type {network['type']} is not of a search. Allowed: QuantNASSupernet")
-    arguments = {"scale": opt.get("scale", 4), **network}
-    _check_built(cls, arguments, f"{path}: network_g")
+        raise OptionError(f"{where}: network_g: type {network['type']} is not of a search. Allowed: QuantNASSupernet")
+    arguments = {"scale": source.get("scale", 4), **network}
+    _check_built(cls, arguments, f"{where}: network_g")
     del arguments["type"]
     return cls(**arguments)
 

@@ -18,6 +18,7 @@ FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("archs", "losses", "data"),
     ("options",),
     ("models",),
+    ("sweep",),
     ("report", "deploy"),
     ("cli", "train", "test", "demo", "__init__", "__main__"),
 )

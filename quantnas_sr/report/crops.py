@@ -12,6 +12,13 @@ from quantnas_sr.files import written_aside
 Captioned = Tuple[str, np.ndarray]
 
 
+def bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+    """MATLAB-style bicubic upsampling of (H, W, 3), 0..255, rounded to 8 bits."""
+    from basicsr.utils.matlab_functions import imresize
+
+    return (imresize(image.astype(np.float32) / 255, scale).clip(0, 1) * 255).round().astype(np.uint8)
+
+
 def busiest_crop(image: np.ndarray, side: int) -> Tuple[int, int]:
     """Top and left of the square crop with the largest variation of brightness, on a grid of half its side."""
     gray = image.astype(np.float32).mean(axis=2)
@@ -24,10 +31,12 @@ def busiest_crop(image: np.ndarray, side: int) -> Tuple[int, int]:
     return max(places, key=lambda place: gray[place[0] : place[0] + side, place[1] : place[1] + side].std())
 
 
-def draw_crops(rows: Sequence[Sequence[Captioned]], output: Union[str, Path], side: int = 160) -> None:
+def draw_crops(
+    rows: Sequence[Sequence[Captioned]], output: Union[str, Path], side: int = 160, width: float = 2.4
+) -> None:
     """Draw a grid: a row for each picture, a column for each method; the last column decides where the crop is.
 
-    Images of a row that are smaller by a whole factor (the LR one) are enlarged pixel by pixel.
+    Each column is ``width`` inches wide. Images of a row that are smaller by a whole factor (the LR one) are enlarged pixel by pixel.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -37,7 +46,7 @@ def draw_crops(rows: Sequence[Sequence[Captioned]], output: Union[str, Path], si
     except ImportError:
         raise MissingExtraError("drawing crops", "matplotlib", "report") from None
     columns = len(rows[0])
-    figure = Figure(figsize=(2.4 * columns, 2.75 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(width * columns, (width + 0.35) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, places in zip(rows, axes):
         for (caption, crop), place in zip(_cropped(row, side), places):

@@ -1,0 +1,178 @@
+"""One job of a sweep: its folder, its state, its three stages."""
+
+import fcntl
+import json
+import os
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any, Dict, Iterator, List, Optional
+
+import yaml
+
+from quantnas_sr.errors import OptionError, QuantNASError
+from quantnas_sr.files import written_aside
+from quantnas_sr.sweep.process import Outcome, reason_of, run_logged
+
+STAGES = ("search", "train", "test")
+PACKAGE = Path(__file__).resolve().parents[1]
+#: How much of a stage's time may be missing after a SIGKILL.
+SAVE_SECONDS = 5.0
+
+#: {test set: {metric: value}}
+Metrics = Dict[str, Dict[str, float]]
+
+
+@dataclass
+class Stage:
+    """How far a stage is. ``started`` stays after an interruption: then the run goes on from its checkpoint."""
+
+    started: bool = False
+    done: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """What a job has done so far; ``failed`` is the stage and the reason, when it was left out."""
+
+    stages: Dict[str, Stage] = field(default_factory=lambda: {name: Stage() for name in STAGES})
+    metrics: Metrics = field(default_factory=dict)
+    failed: Optional[List[str]] = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A folder with ``search.yml``, ``train.yml``, ``test.yml``, their logs and ``state.json``."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Such as ``p0.0001_s0``."""
+        return self.folder.name
+
+    def options_file(self, stage: str) -> Path:
+        """The options that a stage runs with."""
+        return self.folder / f"{stage}.yml"
+
+    def options(self, stage: str) -> Dict[str, Any]:
+        """As plain data.
+
+        Raises:
+            OptionError: the file is missing or not YAML.
+        """
+        path = self.options_file(stage)
+        try:
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            raise OptionError(f"{path}: the options of this job cannot be read") from None
+
+    def load(self) -> State:
+        """The state; that of a job which has not begun, if there is none yet.
+
+        Raises:
+            OptionError: the file is there and cannot be read.
+        """
+        path = self.folder / "state.json"
+        if not path.is_file():
+            return State()
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            stages = {name: Stage(**data["stages"][name]) for name in STAGES}
+            return State(stages, data["metrics"], data["failed"])
+        except (KeyError, TypeError, ValueError):
+            raise OptionError(f"{path}: not the state of a job; remove its folder to start it anew") from None
+
+    def save(self, state: State) -> None:
+        """Write the state, in one step."""
+        with written_aside(self.folder / "state.json") as aside:
+            aside.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else runs this job meanwhile.
+
+        Raises:
+            QuantNASError: somebody does.
+        """
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise QuantNASError(f"{self.folder}: another process is running this job") from None
+            yield
+
+
+def run_job(job: Job, retries: int, threads: int, stop: Optional[Event] = None) -> None:
+    """Run the stages that are not done yet; after ``retries`` further attempts the job is left out with its reason.
+
+    Raises:
+        Interrupted: ``stop`` was set; the state can be gone on from.
+        QuantNASError: another process is running this job.
+    """
+    with job.locked():
+        state = job.load()
+        state.failed = None
+        for stage in STAGES:
+            while not state.stages[stage].done:
+                reason = _attempt(job, state, stage, threads, stop or Event())
+                if reason and not retries:
+                    state.failed = [stage, reason]
+                    job.save(state)
+                    return
+                retries -= bool(reason)
+
+
+def _attempt(job: Job, state: State, stage: str, threads: int, stop: Event) -> Optional[str]:
+    """Run a stage; returns why it failed, or None."""
+    mine = state.stages[stage]
+    kind = "test" if stage == "test" else "train"
+    command = [sys.executable, str(PACKAGE / f"{kind}.py"), "-opt", str(job.options_file(stage))]
+    if kind == "train" and mine.started:
+        command.append("--auto_resume")
+    mine.started = True
+    job.save(state)
+    saved = mine.seconds
+
+    def tick(seconds: float) -> None:
+        nonlocal saved
+        mine.seconds += seconds
+        if mine.seconds - saved > SAVE_SECONDS:
+            saved = mine.seconds
+            job.save(state)
+
+    environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    try:
+        outcome = run_logged(command, job.folder / f"{stage}.log", environment, stop, tick)
+        reason = reason_of(outcome) if outcome.code else _finish(state, stage, outcome)
+        mine.done = reason is None
+    finally:
+        job.save(state)
+    return reason
+
+
+def _finish(state: State, stage: str, outcome: Outcome) -> Optional[str]:
+    if stage == "test":
+        state.metrics = read_metrics(outcome.output)
+        return None if state.metrics else "the test printed no metrics"
+    return None
+
+
+def read_metrics(log: str) -> Metrics:
+    """The metrics that BasicSR prints after a test.
+
+    >>> read_metrics("INFO: Validation Set5\\n\\t # psnr: 31.25\\tBest: 31.25 @ x iter\\n\\t # ssim: 0.88\\n")
+    {'Set5': {'psnr': 31.25, 'ssim': 0.88}}
+    """
+    found = re.findall(r"Validation (.+)\n((?:\t # .+\n?)+)", log)
+    values = {name: re.findall(r"# (\S+): ([-\d.infa]+)", lines) for name, lines in found}
+    return {name: {metric: float(value) for metric, value in pairs} for name, pairs in values.items()}
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,204 @@
+"""From a search file, a training file and a test file to the options files of every job."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import yaml
+
+from quantnas_sr.errors import OptionError, QuantNASError, unknown
+from quantnas_sr.files import written_aside
+from quantnas_sr.options import check, read_options, supernet_of
+from quantnas_sr.sweep.job import STAGES, Job
+
+Options = Dict[str, Any]
+
+#: Mappings that a job's options are written into.
+_NEEDED = {
+    "search": ("datasets", "network_g", "path", "train"),
+    "train": ("datasets", "network_g", "train"),
+    "test": ("datasets", "network_g", "path", "val"),
+}
+
+
+class Sources(NamedTuple):
+    """The three options files of a chain."""
+
+    search: Path
+    train: Path
+    test: Path
+
+    @classmethod
+    def beside(cls, search: Path, train: Optional[Path], test: Optional[Path]) -> "Sources":
+        """Files that are not given are those beside the search: search_X.yml -> train_X.yml, test_X.yml.
+
+        Raises:
+            OptionError: there is no such file.
+        """
+        return cls(search, train or _sibling(search, "train"), test or _sibling(search, "test"))
+
+
+def _sibling(search: Path, stage: str) -> Path:
+    path = search.with_name(search.name.replace("search", stage))
+    if path == search or not path.is_file():
+        raise OptionError(f"--{stage}: which options file? There is no {path.name} beside {search}")
+    return path
+
+
+def load_sources(sources: Sources, changes: Mapping[str, Sequence[str]]) -> Dict[str, Options]:
+    """Read the files, with ``changes`` (``key:sub=value``) by stage applied.
+
+    Raises:
+        OptionError: a file or a change cannot be used.
+    """
+    loaded = {stage: read_options(path) for stage, path in zip(STAGES, sources)}
+    for stage, path in zip(STAGES, sources):
+        for change in changes.get(stage, ()):
+            change_option(loaded[stage], change, f"--force_{stage}")
+        for key in _NEEDED[stage]:
+            if not isinstance(loaded[stage].get(key), dict):
+                raise OptionError(f"{path}: {key} must be a mapping of keys to values")
+    if loaded["search"].get("model_type") != "QuantNASSearchModel":
+        raise OptionError(f"{sources.search}: not a search. Allowed: model_type: QuantNASSearchModel")
+    if not loaded["test"]["val"].get("metrics"):
+        raise OptionError(f"{sources.test}: val: the key 'metrics' is missing: nothing would be measured")
+    return loaded
+
+
+def change_option(options: Options, change: str, where: str) -> None:
+    """Set ``key:sub=value`` in place, as BasicSR's --force_yml; the value is YAML. Only the last key may be new.
+
+    Raises:
+        OptionError: it is not of this form, or goes through a key that is not there.
+    """
+    keys, equals, value = change.partition("=")
+    *parents, last = keys.strip().split(":")
+    if not equals or not last:
+        raise OptionError(f"{where}: {change!r} must look like train:total_iter=1000")
+    for key in parents:
+        if not isinstance(options.get(key), dict):
+            raise OptionError(f"{where}: {change}: {unknown('key', key, map(str, options))}")
+        options = options[key]
+    try:
+        options[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise OptionError(f"{where}: {change!r}: the value is not YAML") from None
+
+
+def job_name(key: str, value: float, seed: int) -> str:
+    """
+    >>> job_name("loss_weight", 1e-4, 0), job_name("budget", 2.6, 1)
+    ('p0.0001_s0', 'b2.6_s1')
+    """
+    return f"{'p' if key == 'loss_weight' else 'b'}{value:g}_s{seed}"
+
+
+def job_options(loaded: Mapping[str, Options], run: str, key: str, value: float, seed: int) -> Dict[str, Options]:
+    """The options of the three stages of one job.
+
+    Args:
+        loaded: of each stage, as in the sources.
+        run: the first part of the names of its runs; they are in ``experiments/<run>_search`` and so on.
+        key: what ``value`` is, below ``train.hardware_opt``: ``loss_weight`` or ``budget``.
+    """
+    search, train, test = (copy.deepcopy(dict(loaded[stage])) for stage in STAGES)
+    for stage, options in zip(STAGES, (search, train, test)):
+        options.update(name=f"{run}_{stage}", manual_seed=seed)
+    search["train"].setdefault("hardware_opt", {})[key] = value
+    train["network_g"]["genotype"] = test["network_g"]["genotype"] = f"experiments/{search['name']}/genotype.yml"
+    test["path"]["pretrain_network_g"] = f"experiments/{train['name']}/models/net_g_latest.pth"
+    test["val"].update(save_img=True, suffix=None)
+    return {"search": search, "train": train, "test": test}
+
+
+def plan_jobs(
+    sources: Sources,
+    changes: Mapping[str, Sequence[str]],
+    output: Path,
+    penalties: Sequence[float],
+    budgets: Sequence[float],
+    seeds: Sequence[int],
+) -> List[Job]:
+    """Write the options files of every job below ``output/jobs``, seed by seed.
+
+    A stage that has begun keeps its file.
+
+    Raises:
+        QuantNASError: the options cannot be used, or are not those that a stage has begun with.
+    """
+    if not re.fullmatch(r"[\w.+-]+", output.name):
+        raise OptionError(f"--output: {output.name!r} is the start of run names: letters, digits and _.+- only")
+    loaded = load_sources(sources, changes)
+    points = [("loss_weight", value) for value in penalties] + [("budget", value) for value in budgets]
+    planned = {}
+    for seed in dict.fromkeys(seeds):
+        for key, value in dict.fromkeys(points):
+            name = job_name(key, value, seed)
+            job = Job(output.resolve() / "jobs" / name)
+            planned[job] = job_options(loaded, f"{output.name}_{name}", key, value, seed)
+    for key, value in ((key, values[0]) for key, values in (("loss_weight", penalties), ("budget", budgets)) if values):
+        check_chain(job_options(loaded, output.name, key, value, seeds[0]), sources)
+    for job, options in planned.items():
+        _check_unchanged(job, options)
+    for job, options in planned.items():
+        for stage, source in zip(STAGES, sources):
+            _write(job.options_file(stage), options[stage], source)
+    return list(planned)
+
+
+def check_chain(options: Mapping[str, Options], sources: Sources) -> None:
+    """Check all that can be known before a search: some genotype of the space stands in for the one to be found.
+
+    Raises:
+        QuantNASError: one line, with the file.
+    """
+    stand_in = supernet_of(options["search"], str(sources.search)).genotype().to_dict()
+    for stage, path in zip(STAGES, sources):
+        tried = copy.deepcopy(options[stage])
+        tried["is_train"] = stage != "test"
+        tried["path"] = {}
+        for phase, dataset in tried["datasets"].items():
+            dataset.update(phase=phase.split("_")[0], scale=tried.get("scale"))
+        if stage != "search":
+            tried["network_g"]["genotype"] = stand_in
+        try:
+            check(tried)
+        except QuantNASError as error:
+            raise OptionError(f"{path}: {error}") from None
+
+
+def _check_unchanged(job: Job, options: Mapping[str, Options]) -> None:
+    state = job.load()
+    for stage in STAGES:
+        if state.stages[stage].started:
+            difference = first_difference(job.options(stage), options[stage])
+            if difference:
+                raise OptionError(
+                    f"{job.options_file(stage)}: this stage has begun with other options: {difference}. "
+                    "Change them back, give another --output, or remove the folder of the job to start it anew"
+                )
+
+
+def first_difference(before: Any, after: Any, key: str = "") -> str:
+    """In words; empty when there is none.
+
+    >>> first_difference({"train": {"total_iter": 100}}, {"train": {"total_iter": 200}})
+    'train.total_iter was 100 and is 200'
+    """
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return "" if before == after else f"{key} was {before!r} and is {after!r}"
+    for name in {**before, **after}:
+        where = f"{key}.{name}" if key else str(name)
+        if name not in before or name not in after:
+            return f"{where} is new" if name in after else f"{where} is gone"
+        difference = first_difference(before[name], after[name], where)
+        if difference:
+            return difference
+    return ""
+
+
+def _write(path: Path, options: Options, source: Path) -> None:
+    header = f"# Written by `quantnas pareto` from {source}.\n"
+    with written_aside(path) as aside:
+        aside.write_text(header + yaml.safe_dump(options, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""One command in a process group of its own, with a log file."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event
+from typing import Callable, Mapping, NamedTuple, Sequence
+
+from quantnas_sr.errors import QuantNASError
+
+GUARD = Path(__file__).with_name("guard.py")
+POLL_SECONDS = 0.2
+#: Between a polite end and a forced one.
+GRACE_SECONDS = 5
+_ERROR = re.compile(r"(basicsr (train|test): |[\w.]*(Error|Exception|Interrupt)\b)")
+
+
+class Interrupted(QuantNASError):
+    """The command was ended from outside."""
+
+
+class Outcome(NamedTuple):
+    """Exit code of a command and what it printed."""
+
+    code: int
+    output: str
+
+
+def run_logged(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], stop: Event, tick: Callable[[float], None]
+) -> Outcome:
+    """Run a command and append what it prints to ``log``.
+
+    Args:
+        command: what to run, in the working directory.
+        log: the file; its folder exists.
+        environment: added to this process's own, where a variable that is set already stays.
+        stop: ends the command and its children when it is set.
+        tick: called with the seconds since the last call, several times a second.
+
+    Raises:
+        Interrupted: ``stop`` was set.
+    """
+    with open(log, "ab") as stream:
+        stream.write(f"$ {shlex.join(command)}\n".encode())
+        stream.flush()
+        start = stream.tell()
+        streams = {"stdin": subprocess.PIPE, "stdout": stream, "stderr": subprocess.STDOUT}
+        guarded = [sys.executable, "-I", str(GUARD), *command]
+        with subprocess.Popen(guarded, env={**environment, **os.environ}, start_new_session=True, **streams) as process:
+            _wait(process, stop, tick)
+    with open(log, "rb") as stream:
+        stream.seek(start)
+        return Outcome(process.returncode, stream.read().decode(errors="replace"))
+
+
+def _wait(process: subprocess.Popen, stop: Event, tick: Callable[[float], None]) -> None:
+    last = time.monotonic()
+    try:
+        while process.poll() is None:
+            if stop.wait(POLL_SECONDS):
+                raise Interrupted("interrupted")
+            now = time.monotonic()
+            tick(now - last)
+            last = now
+    finally:
+        if process.poll() is None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the whole group: the data loader's workers too."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(GRACE_SECONDS)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+
+
+def reason_of(outcome: Outcome) -> str:
+    """The last line of a failed command that names an error, or its last one, or the signal that ended it.
+
+    >>> reason_of(Outcome(1, "...\\nbasicsr train: name: missing\\n"))
+    'basicsr train: name: missing'
+    >>> reason_of(Outcome(137, "Saving models\\n"))
+    'ended by SIGKILL (out of memory?)'
+    """
+    if outcome.code > 128:
+        name = signal.Signals(outcome.code - 128).name
+        return f"ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or [f"exit code {outcome.code}"])[-1]

@@ -1,0 +1,126 @@
+"""What the jobs of a sweep found, read from their folders."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from quantnas_sr.cost import count
+from quantnas_sr.errors import OptionError, QuantNASError
+from quantnas_sr.files import written_aside
+from quantnas_sr.search_space import DerivedNetwork, Genotype
+from quantnas_sr.sweep.job import STAGES, Job, Metrics
+
+
+@dataclass(frozen=True)
+class Record:
+    """A network that was searched, trained and tested.
+
+    ``gmacs`` and ``gbitops`` are for a 32x32 input. ``runs``: the names of its runs by stage.
+    """
+
+    name: str
+    penalty: float
+    budget: Optional[float]
+    seed: int
+    params: int
+    gmacs: float
+    gbitops: float
+    packed_bytes: int
+    metrics: Metrics
+    seconds: Dict[str, float]
+    genotype: str
+    runs: Dict[str, str]
+
+    @property
+    def setting(self) -> str:
+        """What its seeds have in common.
+
+        >>> from types import SimpleNamespace
+        >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4))
+        'penalty 0.0001'
+        """
+        return f"penalty {self.penalty:g}" if self.budget is None else f"budget {self.budget:g}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A job without a result, and why."""
+
+    name: str
+    stage: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.stage}: {self.reason}"
+
+
+def jobs_of(folder: Path) -> List[Job]:
+    """All jobs of a sweep's folder.
+
+    Raises:
+        OptionError: it is not one.
+    """
+    jobs = [Job(path.parent) for path in Path(folder).resolve().glob("jobs/*/search.yml")]
+    if not jobs:
+        raise OptionError(f"{folder}: not the folder of a sweep: `quantnas pareto` has written no jobs there")
+    return sorted(jobs, key=_order)
+
+
+def _order(job: Job) -> Tuple[Any, ...]:
+    options = job.options("search")
+    hardware = options["train"]["hardware_opt"]
+    budget = hardware.get("budget")
+    return budget is not None, budget or 0, float(hardware["loss_weight"]), options["manual_seed"]
+
+
+def record_of(job: Job) -> Record:
+    """The record of a job that is done.
+
+    Raises:
+        QuantNASError: its genotype cannot be read.
+    """
+    state = job.load()
+    options = {stage: job.options(stage) for stage in STAGES}
+    hardware = options["search"]["train"]["hardware_opt"]
+    genotype = options["test"]["network_g"]["genotype"]
+    cost = count(DerivedNetwork(Genotype.load(genotype)))
+    return Record(
+        name=job.name,
+        penalty=float(hardware["loss_weight"]),
+        budget=hardware.get("budget"),
+        seed=options["search"]["manual_seed"],
+        params=cost.params,
+        gmacs=cost.macs / 1e9,
+        gbitops=cost.bitops / 1e9,
+        packed_bytes=cost.packed_bytes,
+        metrics=state.metrics,
+        seconds={stage: round(state.stages[stage].seconds, 1) for stage in STAGES},
+        genotype=genotype,
+        runs={stage: options[stage]["name"] for stage in STAGES},
+    )
+
+
+def collect(folder: Path) -> Tuple[List[Record], List[LeftOut]]:
+    """The records of a sweep's folder and the jobs that have none; both are written to ``results.json`` too.
+
+    Raises:
+        OptionError: it is not the folder of a sweep.
+    """
+    records, left_out = [], []
+    for job in jobs_of(folder):
+        state = job.load()
+        pending = [stage for stage in STAGES if not state.stages[stage].done]
+        if state.failed:
+            left_out.append(LeftOut(job.name, *state.failed))
+        elif pending:
+            left_out.append(LeftOut(job.name, pending[0], "not done yet"))
+        else:
+            try:
+                records.append(record_of(job))
+            except QuantNASError as error:
+                left_out.append(LeftOut(job.name, "search", str(error)))
+    data = {"records": list(map(asdict, records)), "left_out": list(map(asdict, left_out))}
+    with written_aside(Path(folder) / "results.json") as aside:
+        aside.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    return records, left_out

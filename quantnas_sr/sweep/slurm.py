@@ -1,0 +1,81 @@
+"""Jobs of a sweep on a Slurm cluster, through submitit."""
+
+import shutil
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import yaml
+
+from quantnas_sr.errors import MissingExtraError, OptionError
+from quantnas_sr.sweep.job import Job, cores, run_job
+
+#: Words that submitit has for every kind of cluster; all others are sbatch's own.
+COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node", "timeout_min")
+
+
+class ClusterJob:
+    """What runs on a node. After a time limit or a preemption submitit calls `checkpoint` and submits it again."""
+
+    def __call__(self, job: Job, retries: int) -> None:
+        run_job(job, retries, threads=cores())
+
+    def checkpoint(self, *args: Any) -> Any:
+        """Go on from the checkpoints."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *args)
+
+
+def parse_parameters(given: Sequence[str]) -> Dict[str, Any]:
+    """
+    >>> parse_parameters(["partition=gpu", "time=600", "gpus_per_node=1"])
+    {'slurm_partition': 'gpu', 'slurm_time': 600, 'gpus_per_node': 1}
+
+    Raises:
+        OptionError: not ``key=value``.
+    """
+    parameters = {}
+    for entry in given:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise OptionError(f"--slurm: {entry!r} must look like partition=gpu")
+        parameters[key if key in COMMON else f"slurm_{key}"] = yaml.safe_load(value)
+    return parameters
+
+
+@contextmanager
+def run_on_cluster(
+    jobs: Sequence[Job], given: Sequence[str], at_once: Optional[int], retries: int, cluster: str = "slurm"
+) -> Iterator[List[Any]]:
+    """Submit every job; whoever leaves by an exception cancels them. Yields submitit's futures.
+
+    Args:
+        jobs: of `plan_jobs`; their folders are seen by the nodes under the same path.
+        given: ``key=value``, see `parse_parameters`.
+        at_once: the most that may run at the same time; None: no limit.
+        retries: as `run_job`.
+        cluster: ``slurm``; or ``local``, submitit's processes on this machine.
+
+    Raises:
+        MissingExtraError: submitit is not installed.
+        OptionError: there is no Slurm here, or it does not know a key.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise MissingExtraError("--slurm", "submitit", "sweep") from None
+    parameters = parse_parameters(given)
+    if cluster == "slurm" and not shutil.which("sbatch"):
+        raise OptionError("--slurm: there is no Slurm on this machine (no sbatch on the PATH)")
+    executor = submitit.AutoExecutor(folder=jobs[0].folder.parent / ".slurm", cluster=cluster)
+    try:
+        executor.update_parameters(name="quantnas", slurm_array_parallelism=at_once or len(jobs), **parameters)
+    except (NameError, TypeError, ValueError) as error:
+        raise OptionError(f"--slurm: {' '.join(str(error).split())}") from None
+    submitted = executor.map_array(ClusterJob(), jobs, [retries] * len(jobs))
+    try:
+        yield submitted
+    except BaseException:
+        for job in submitted:
+            job.cancel()
+        raise
