@@ -5,7 +5,7 @@ Mappings are merged key by key, at any depth; everything else takes the place of
 """
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
 import yaml
 from basicsr.utils import options as basicsr_options
@@ -77,6 +77,17 @@ def load_options(path: Union[str, Path]) -> Any:
     """
     with open(path, encoding="utf-8") as stream:
         return yaml.load(stream, Loader=_Loader)
+
+
+def lineage(path: Union[str, Path]) -> List[Path]:
+    """An options file that can be read, what it is based on, what that is based on, and so on."""
+    files = [Path(path)]
+    while True:
+        data = yaml.safe_load(files[-1].read_text(encoding="utf-8"))
+        base = data.get("base") if isinstance(data, Mapping) else None
+        if base is None:
+            return files
+        files.append(files[-1].parent / base)
 
 
 def install() -> None:

@@ -57,6 +57,16 @@ def test_a_mapping_of_another_type_keeps_nothing_of_the_base(tmp_path):
     assert load(tmp_path / "same.yml") == {"net": {"type": "A", "width": 3, "bits": 8}}
 
 
+def test_a_search_of_the_comparisons_is_trained_and_tested_as_its_base_is():
+    from quantnas_sr.sweep.plan import Sources
+
+    sources = Sources.beside(ROOT / "options/comparisons/search_rfdn_adadm.yml", None, None)
+    assert (sources.train.resolve(), sources.test.resolve()) == (
+        ROOT / "options/train_rfdn_x4.yml",
+        ROOT / "options/test_rfdn_x4.yml",
+    )
+
+
 BAD = {
     "absent": ("base: absent.yml\n", "bad.yml: base: absent.yml cannot be read"),
     "itself": ("base: bad.yml\n", "bad.yml: base: bad.yml is based on this file itself"),

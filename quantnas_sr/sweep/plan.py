@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import yaml
 
+from quantnas_sr.base_options import lineage
 from quantnas_sr.errors import OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.options import check, read_options, supernet_of
@@ -33,6 +34,8 @@ class Sources(NamedTuple):
     def beside(cls, search: Path, train: Optional[Path], test: Optional[Path]) -> "Sources":
         """Files that are not given are those beside the search: search_X.yml -> train_X.yml, test_X.yml.
 
+        Where there are none, those beside the file that the search is based on.
+
         Raises:
             OptionError: there is no such file.
         """
@@ -40,10 +43,14 @@ class Sources(NamedTuple):
 
 
 def _sibling(search: Path, stage: str) -> Path:
-    path = search.with_name(search.name.replace("search", stage))
-    if path == search or not path.is_file():
-        raise OptionError(f"--{stage}: which options file? There is no {path.name} beside {search}")
-    return path
+    read_options(search)  # an error at the door
+    for path in lineage(search):
+        sibling = path.with_name(path.name.replace("search", stage))
+        if sibling != path and sibling.is_file():
+            return sibling
+    raise OptionError(
+        f"--{stage}: which options file? There is no {search.name.replace('search', stage)} beside {search}"
+    )
 
 
 def load_sources(sources: Sources, changes: Mapping[str, Sequence[str]]) -> Dict[str, Options]:
