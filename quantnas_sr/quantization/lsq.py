@@ -129,8 +129,8 @@ class LSQActivation(nn.Module):
     >>> quantizer = LSQActivation(bits=2)
     >>> quantizer(torch.tensor([[0.0, 0.5, 1.0, 1.5]])).tolist()
     [[0.0, 0.5, 1.0, 1.5]]
-    >>> quantizer(torch.tensor([[-1.0, 0.2, 0.3, 4.0]])).tolist(), int(quantizer.zero_point)
-    ([[0.0, 0.0, 0.5, 1.5]], 0)
+    >>> quantizer(torch.tensor([[-1.0, 0.4, 4.0]])).abs().tolist(), int(quantizer.zero_point)
+    ([[0.0, 0.5, 1.5]], 0)
 
     Args:
         bits: bit width, 2 to 16.
