@@ -35,6 +35,11 @@ def _plugins() -> List[metadata.EntryPoint]:
     return list(found.select(group=group) if hasattr(found, "select") else found.get(group, ()))
 
 
+def _load_plugins() -> None:
+    for plugin in _plugins():
+        plugin.load()
+
+
 def basicsr_main(argv: Optional[Sequence[str]] = None) -> int:
     """``basicsr train|test -opt FILE ...``: BasicSR's own pipelines, with every installed plug-in.
 
@@ -54,8 +59,7 @@ def basicsr_main(argv: Optional[Sequence[str]] = None) -> int:
 def _run_pipeline(stage: str, *arguments: str) -> None:
     import quantnas_sr  # noqa: F401
 
-    for plugin in _plugins():
-        plugin.load()
+    _load_plugins()
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -65,9 +69,14 @@ def _run_pipeline(stage: str, *arguments: str) -> None:
 
 
 def _cost(args: argparse.Namespace) -> None:
-    from quantnas_sr.cost.report import print_cost
+    import quantnas_sr  # noqa: F401
 
-    print_cost(args.genotype, (args.size, args.size), args.json)
+    _load_plugins()
+    from quantnas_sr.archs.described import described_network
+    from quantnas_sr.cost.report import network_of, print_cost
+
+    network = described_network(args.file)
+    print_cost(args.file, network_of(args.file) if network is None else network, (args.size, args.size), args.json)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -143,8 +152,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(prepare)
     prepare.set_defaults(function=_prepare)
 
-    cost = commands.add_parser("cost", help="parameters, GMACs and GBitOps of a genotype")
-    cost.add_argument("genotype", help="genotype.yml, or the .pth of a trained network")
+    cost = commands.add_parser("cost", help="parameters, GMACs and GBitOps of a genotype, or of any network")
+    cost.add_argument("file", help="genotype.yml, the .pth of a trained network, or an options file")
     cost.add_argument("--size", type=int, default=32, help="height and width of the input (32)")
     cost.add_argument("--json", action="store_true", help="print JSON, layer by layer")
     cost.set_defaults(function=_cost)

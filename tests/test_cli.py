@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 
 from quantnas_sr import cli
 from quantnas_sr.errors import DataError
@@ -38,6 +39,46 @@ def test_a_missing_file_is_one_line(folder, command, capsys):
     out = capsys.readouterr()
     assert out.err.count("\n") == 1 and command[1] in out.err
     assert set(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "network, bits, gmacs",
+    [
+        ({"type": "RFDN"}, 32, 27.1),
+        ({"type": "MSRResNet", "num_feat": 64, "num_block": 16}, 32, 166.4),
+        ({"type": "QuantizedArch", "arch": {"type": "RFDN"}, "bits": 4}, 4, 27.1),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else str(value),
+)
+def test_cost_takes_the_options_file_of_any_network(folder, network, bits, gmacs, capsys):
+    (folder / "train.yml").write_text(yaml.safe_dump({"name": "x", "network_g": network}))
+    assert cli.main(["cost", "train.yml", "--size", "256", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["macs"] / 1e9 == pytest.approx(gmacs, rel=0.005), "the published figures"
+    assert figures["bitops"] == bits**2 * figures["macs"]
+
+
+@pytest.mark.parametrize(
+    "network, line",
+    [
+        ({"type": "RFDM"}, "quantnas: train.yml: network_g: unknown type 'RFDM', did you mean 'RFDN'?"),
+        ({"type": "RFDN", "feat": 8}, "quantnas: train.yml: network_g: unknown key 'feat', did you mean 'num_feat'?"),
+        (
+            {"type": "QuantizedArch", "arch": {"type": "RFDN"}, "bits": 1},
+            "quantnas: train.yml: network_g: QuantizedArch",
+        ),
+        (
+            {"type": "QuantizedSupernet", "arch": {"type": "RFDN"}},
+            "quantnas: train.yml: network_g: type QuantizedSupernet is of a search; its genotype.yml has a cost",
+        ),
+    ],
+    ids=str,
+)
+def test_an_options_file_whose_network_has_no_cost_is_one_line(folder, network, line, capsys):
+    (folder / "train.yml").write_text(yaml.safe_dump({"network_g": network}))
+    assert cli.main(["cost", "train.yml"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(line) and err.count("\n") == 1
 
 
 def test_draw_says_what_it_wrote(folder, capsys):

@@ -30,6 +30,20 @@ class SignedArch(nn.Module):
         x = self.body(self.first(x - 0.5))
         return self.shuffle(self.last(self.again(self.again(x)))) + 0.5
 '''
+#: A user's own script, with all the runs in one process.
+CHAIN = """
+import os
+import sys
+
+import quantnas_sr  # noqa: F401
+import own_arch  # noqa: F401
+from basicsr.test import test_pipeline
+from basicsr.train import train_pipeline
+
+for pipeline, options in zip((train_pipeline, train_pipeline, test_pipeline), sys.argv[1:]):
+    sys.argv = [pipeline.__name__, "-opt", options]
+    pipeline(os.getcwd())
+"""
 ARCHS: Dict[str, Dict[str, Any]] = {
     "msrresnet": {"num_feat": 8, "num_block": 1},
     "espcn": {"num_feat": 8},
@@ -44,11 +58,7 @@ def project(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("edmips"))
     project.make_data()
     (project.folder / "own_arch.py").write_text(OWN_ARCH)
-    for stage in ("train", "test"):
-        (project.folder / f"{stage}.py").write_text(
-            f"import quantnas_sr  # noqa: F401\nimport own_arch  # noqa: F401\n"
-            f"from basicsr.{stage} import {stage}_pipeline\n\n{stage}_pipeline({str(project.folder)!r})\n"
-        )
+    (project.folder / "chain.py").write_text(CHAIN)
     return project
 
 
@@ -72,25 +82,22 @@ def search(project: Project, network: str, **changes: Any) -> Dict[str, Any]:
 @pytest.mark.parametrize("name", ARCHS)
 def test_search_then_train_then_test(project, name):
     opt = search(project, name, **{"network_g.skip": ["again"]} if name == "own" else {})
-    log = project.run("train.py", "-opt", project.write("search.yml", opt))
-    assert "Current genotype: " in log and "Validation DIV2K_valid_derived\n" in log
     genotype = f"experiments/search_{name}/genotype.yml"
+    network = {"type": "QuantizedArch", "arch": opt["network_g"]["arch"], "bits_by_layer": genotype}
+    changes = {"network_g": network, "path.pretrain_network_g": None, "name": f"train_{name}"}
+    training = project.options("train_rfdn_8bit_x4.yml", {**changes, "val": None})
+    changes.update(name=f"test_{name}", **{"path.param_key_g": "params_ema"})
+    changes["path.pretrain_network_g"] = f"experiments/train_{name}/models/net_g_latest.pth"
+    testing = project.options("test_rfdn_8bit_x4.yml", changes)
+    files = [project.write(f"{i}.yml", options) for i, options in enumerate((opt, training, testing))]
+
+    log = project.run("chain.py", *files)
+    assert "Validation DIV2K_valid_derived\n" in log
+    stages = ("Current genotype: ", "Network [QuantizedArch] is created", "Cost for a 32x32", "Validation Set5\n")
+    assert sorted(stages, key=log.index) == list(stages)
     found = yaml.safe_load((project.folder / genotype).read_text())
     assert found.pop("origin")["experiment"] == f"search_{name}"
     assert set(found.values()) <= {4, 8, 32} and (found.get("again") == 32) == (name == "own")
-
-    network = {"type": "QuantizedArch", "arch": opt["network_g"]["arch"], "bits_by_layer": genotype}
-    network["activation_quantizer"] = "lsq"
-    changes = {"name": f"train_{name}", "network_g": network, "path.pretrain_network_g": None, "val": None}
-    log = project.run(
-        "train.py", "-opt", project.write("train.yml", project.options("train_rfdn_8bit_x4.yml", changes))
-    )
-    assert "GBitOps" in log and "End of training" in log
-
-    weights = f"experiments/train_{name}/models/net_g_latest.pth"
-    changes = {"name": f"test_{name}", "network_g": network, "path.pretrain_network_g": weights}
-    opt = project.options("test_rfdn_8bit_x4.yml", {**changes, "path.param_key_g": "params_ema"})
-    assert "# psnr: " in project.run("test.py", "-opt", project.write("test.yml", opt))
 
 
 @pytest.mark.parametrize("bit_mixer", ["noise", "separate"])

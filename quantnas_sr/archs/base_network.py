@@ -18,28 +18,33 @@ def build(arch: Any) -> nn.Module:
         OptionError: it cannot be built, or has no convolution; one line that says why.
     """
     with torch.device("cpu"):  # networks may look at values while they are built, which other devices may not have
-        network = _build(arch)
+        network = build_arch(arch)
     if not convolutions(network):
         raise OptionError(f"arch: {arch['type']} has no nn.Conv2d to quantize")
     return network
 
 
-def _build(arch: Any) -> nn.Module:
+def build_arch(arch: Any, where: str = "arch") -> nn.Module:
+    """The network of ``arch``: ``type`` of a registered arch, and its own options.
+
+    Raises:
+        OptionError: it cannot be built; one line that begins with ``where``.
+    """
     if not isinstance(arch, Mapping) or not isinstance(arch.get("type"), str):
-        raise OptionError(f"arch: {arch!r} is not a mapping with the key 'type'")
+        raise OptionError(f"{where}: {arch!r} is not a mapping with the key 'type'")
     name, options = arch["type"], {key: value for key, value in arch.items() if key != "type"}
     if name not in ARCH_REGISTRY:
-        raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where="arch"))
+        raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where=where))
     cls = ARCH_REGISTRY.get(name)
     parameters = inspect.signature(cls).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key in options:
         if key not in parameters and not takes_any:
-            raise OptionError(unknown("key", key, parameters, where="arch"))
+            raise OptionError(unknown("key", key, parameters, where=where))
     try:
         return cls(**options)
     except Exception as error:
-        raise OptionError(f"arch: {name} cannot be built: {' '.join(str(error).split())}") from error
+        raise OptionError(f"{where}: {name} cannot be built: {' '.join(str(error).split())}") from error
 
 
 def convolutions(network: nn.Module) -> Dict[str, nn.Conv2d]:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Tuple
 
+from torch import nn
+
 from quantnas_sr.cost.count import LayerCost, NetworkCost, count
 from quantnas_sr.search_space import DerivedNetwork, Genotype, load_derived
 
@@ -30,9 +32,9 @@ def _layer_as_dict(layer: LayerCost) -> dict:
     return {**layer._asdict(), "conv": conv, "bitops": layer.bitops}
 
 
-def print_cost(path: str, size: Tuple[int, int], as_json: bool) -> None:
-    """Print what the network of a genotype file or checkpoint costs for an image of ``size``."""
-    cost = count(network_of(path), size)
+def print_cost(path: str, network: nn.Module, size: Tuple[int, int], as_json: bool) -> None:
+    """Print what a network, which came from the file ``path``, costs for an image of ``size``."""
+    cost = count(network, size)
     if as_json:
         print(json.dumps(as_dict(cost), indent=1))
         return
