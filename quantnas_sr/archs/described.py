@@ -7,6 +7,7 @@ import yaml
 from torch import nn
 
 from quantnas_sr.archs.base_network import build_arch
+from quantnas_sr.base_options import load_options
 from quantnas_sr.errors import OptionError
 from quantnas_sr.search_space import SearchNetwork
 
@@ -29,7 +30,7 @@ def described_network(path: Union[str, Path]) -> Optional[nn.Module]:
 
 def _network_options(path: Union[str, Path]) -> Any:
     try:
-        opt = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        opt = load_options(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return opt.get("network_g") if isinstance(opt, dict) else None

@@ -36,8 +36,8 @@ def draw_crops(
 ) -> None:
     """Draw a grid: a row for each picture, a column for each method; the last column decides where the crop is.
 
-    Each column is ``width`` inches wide. Images of a row that are smaller by a whole factor (the LR one) are
-    enlarged pixel by pixel.
+    Images of a row that are smaller by a whole factor (the LR one) are enlarged pixel by pixel. A crop has ``side``
+    pixels a side, and a column is ``width`` inches wide.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -1,6 +1,5 @@
 """One job of a sweep: its folder, its state, its three stages."""
 
-import fcntl
 import json
 import os
 import re
@@ -99,6 +98,8 @@ class Job:
         Raises:
             QuantNASError: somebody does.
         """
+        import fcntl  # not there on Windows, where the other commands run
+
         with open(self.folder / ".lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
