@@ -20,6 +20,7 @@ def project(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("base"))
     project.make_data()
     Supernet("basic").genotype().save(project.folder / "genotype.yml")
+    (project.folder / "widths.yml").write_text("{}\n")
     return project
 
 
@@ -119,6 +120,8 @@ def test_every_comparison_can_run(project, monkeypatch, path):
     opt = small(project, path.name)
     if "genotype" in opt["network_g"]:
         opt["network_g"]["genotype"] = "genotype.yml"
+    if opt["network_g"].get("bits_by_layer"):
+        opt["network_g"]["bits_by_layer"] = "widths.yml"
     check(opt)
     assert opt["name"] == f"{path.stem}_x4"
 

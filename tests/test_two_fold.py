@@ -74,15 +74,17 @@ def project(tmp_path_factory) -> Project:
 
 def test_operations_then_bits_then_training(project):
     small = {"train.alpha_warmup": 0, "val": None}
-    changes = {**small, "name": "operations", "network_g.num_feat": 12, "network_g.num_block": 1}
+    changes = {**small, "name": "search_basic_full_precision_x4", "network_g.num_feat": 12, "network_g.num_block": 1}
     changes["network_g.bits"] = [32]
     project.train(project.write("operations.yml", project.options("search_basic_x4.yml", changes)))
     log = project.train(
-        project.write("bits.yml", project.options("search_basic_bits_x4.yml", {**small, "name": "bits"}))
+        project.write("bits.yml", project.options("comparisons/search_basic_bits.yml", {**small, "name": "bits"}))
     )
     assert "Current genotype: " in log
     folder = project.folder / "experiments"
-    first, second = (Genotype.load(folder / name / "genotype.yml") for name in ("operations", "bits"))
+    first, second = (
+        Genotype.load(folder / name / "genotype.yml") for name in ("search_basic_full_precision_x4", "bits")
+    )
     assert {choice.bits for choice in first.slots.values()} == {32}
     assert {choice.bits for choice in second.slots.values()} <= {4, 8}
     assert [c.operation for c in first.slots.values()] == [c.operation for c in second.slots.values()]
@@ -93,7 +95,9 @@ def test_operations_then_bits_then_training(project):
 
 def test_a_contradiction_in_an_options_file_is_one_line(project):
     Supernet("basic", num_feat=12, num_block=1).genotype().save(project.folder / "found.yml")
-    opt = project.options("search_basic_bits_x4.yml", {"network_g.genotype": "found.yml", "network_g.num_feat": 36})
+    opt = project.options(
+        "comparisons/search_basic_bits.yml", {"network_g.genotype": "found.yml", "network_g.num_feat": 36}
+    )
     (project.folder / "bad.yml").write_text(yaml.safe_dump(opt))
     line = project.train("bad.yml", code=1).strip().splitlines()[-1]
     assert line == "basicsr train: network_g: num_feat: 36 here, 12 in the genotype found.yml"
