@@ -4,7 +4,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from quantnas_sr.archs.base_network import build, convolutions, matching, replace
 from quantnas_sr.archs.bits_by_layer import BitsByLayer
@@ -65,6 +65,10 @@ class QuantizedSupernet(SearchNetwork):
             mixing = {conv: mixer(conv, self.bits, activation_quantizer) for conv in searched.values()}
         replace(self.network, mixing)
         self.add_alphas(dict.fromkeys(searched, 1))
+
+    def full_precision(self) -> nn.Module:
+        """The network whose layers these are, with weights of its own."""
+        return build(self.arch)
 
     def run(self, x: Tensor) -> Tensor:
         """The network."""

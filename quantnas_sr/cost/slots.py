@@ -65,9 +65,11 @@ def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
 
 @edge_layers.register
 def _edge_layers_by_name(net: SearchNetwork, size: Tuple[int, int]) -> EdgeLayers:
-    """Where a slot is a layer of the network that is derived, and the operation is given."""
+    """Where every slot is a convolution of a network, and its operation is given."""
     layers: EdgeLayers = {name: [[]] for name in net.edge_names()}
-    for layer in count(net.derive().network, size).layers:
+    with torch.random.fork_rng(devices=[]):
+        network = net.full_precision()
+    for layer in count(network, size).layers:
         if layer.name in layers:
             layers[layer.name][0].append(layer)
     return layers
