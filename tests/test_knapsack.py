@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from quantnas_sr.cost import edge_costs
-from quantnas_sr.cost.knapsack import best_under
+from quantnas_sr.cost.knapsack import best_between, best_under
 from quantnas_sr.errors import QuantNASError
 
 
@@ -46,7 +46,25 @@ def test_it_is_what_brute_force_finds(seed, whole):
         assert total(values, found) == pytest.approx(max(total(values, choice) for choice in fits), abs=1e-12)
 
 
-def by_whole_costs(costs, values, budget):
+@pytest.mark.parametrize("whole", [True, False], ids=["whole costs", "real costs"])
+@pytest.mark.parametrize("seed", range(10))
+def test_with_a_lowest_cost_it_is_what_brute_force_finds(seed, whole):
+    costs, values = instance(4, 3, seed, whole)
+    every = [
+        dict(zip(costs, edges)) for edges in itertools.product(*(range(table.numel()) for table in costs.values()))
+    ]
+    for budget in budgets(costs, 7):
+        lowest = 0.95 * budget
+        fits = [choice for choice in every if lowest <= total(costs, choice) <= budget]
+        found = best_between(costs, values, lowest, budget)
+        if not fits:
+            assert found is None
+            continue
+        assert lowest <= total(costs, found) <= budget
+        assert total(values, found) == pytest.approx(max(total(values, choice) for choice in fits), abs=1e-12)
+
+
+def by_whole_costs(costs, values, budget, lowest=0):
     """The best value by dynamic programming over every whole cost up to the budget."""
     best = torch.full((budget + 1,), -torch.inf, dtype=torch.float64)
     best[0] = 0
@@ -55,7 +73,7 @@ def by_whole_costs(costs, values, budget):
         for cost, value in zip(table.flatten().int().tolist(), values[name].flatten().tolist()):
             grown[cost:] = torch.maximum(grown[cost:], best[: budget + 1 - cost] + value)
         best = grown
-    return float(best.max())
+    return float(best[lowest:].max())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -66,6 +84,19 @@ def test_large_ones_agree_with_dynamic_programming(seed):
         found = best_under(costs, values, budget)
         assert total(costs, found) <= budget
         assert total(values, found) == pytest.approx(by_whole_costs(costs, values, budget), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_large_ones_with_a_lowest_cost_agree_with_dynamic_programming(seed):
+    """One slot has a dear edge that is worth much: without it the budget is not used up, with it there is no room."""
+    costs, values = instance(29, 9, seed, whole=True)
+    costs["dear"], values["dear"] = torch.tensor([[0.0, 300.0]]), torch.tensor([[-5.0, 0.0]])
+    probable = sum(float(table.flatten()[values[name].argmax()]) for name, table in costs.items())
+    for budget in (int(probable) - 50, int(probable) - 150, int(probable) + 100):
+        lowest = int(0.95 * budget)
+        found = best_between(costs, values, lowest, budget)
+        assert lowest <= total(costs, found) <= budget
+        assert total(values, found) == pytest.approx(by_whole_costs(costs, values, budget, lowest), abs=1e-9)
 
 
 @pytest.mark.parametrize("space", ["basic", "rfdn"])

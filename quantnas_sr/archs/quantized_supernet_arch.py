@@ -82,21 +82,24 @@ class QuantizedSupernet(SearchNetwork):
         """By layer, ``4bit`` and so on."""
         return {layer: [f"{bits}bit" for bits in self.bits] for layer in self.alphas_by_slot()}
 
-    def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> BitsByLayer:
-        """Per layer the width of the largest alpha; those that are skipped have 32 bits."""
-        chosen = {layer: self.bits[int(alphas.argmax())] for layer, alphas in self.alphas_by_slot().items()}
+    def genotype(
+        self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None
+    ) -> BitsByLayer:
+        """Per layer the width of the largest alpha, or that of ``choice``; those that are skipped have 32 bits."""
+        best = choice or {layer: int(alphas.argmax()) for layer, alphas in self.alphas_by_slot().items()}
+        chosen = {layer: self.bits[edge] for layer, edge in best.items()}
         return BitsByLayer(
             {**dict.fromkeys(self.skipped, FULL_PRECISION), **chosen}, {"arch": self.arch["type"], **(origin or {})}
         )
 
     @torch.no_grad()
-    def derive(self) -> QuantizedArch:
-        """The network at the widths of `genotype`, with the weights that this one has for it.
+    def derive(self, genotype: Optional[BitsByLayer] = None) -> QuantizedArch:
+        """The network at the widths of a genotype, by default `genotype`, with the weights that this one has for it.
 
         With ``bit_mixer: shared`` or ``separate`` it computes what this one computes at one-hot alphas. Under ``noise``
         the steps are not trained: they start from the weights, and from the last training batch.
         """
-        bits = self.genotype().bits
+        bits = (genotype or self.genotype()).bits
         with torch.random.fork_rng(devices=[]):
             derived = QuantizedArch(self.arch, bits_by_layer=bits, activation_quantizer=self.activation_quantizer)
         layers = dict(self._mixers_by_path())

@@ -2,9 +2,11 @@
 
 - `count`: of any network; `edge_costs`, `expected_cost`: of a supernet's alphas
 - `COST_REGISTRY`, `Cost`: what a search may keep small
+- `Budget`: a limit for the derived network, and the best genotype under it
 - `sample_genotypes`: random genotypes within a range of cost
 """
 
+from quantnas_sr.cost.budget import Budget
 from quantnas_sr.cost.costs import COST_REGISTRY, Cost, build_cost
 from quantnas_sr.cost.count import ConvShape, LayerCost, NetworkCost, count
 from quantnas_sr.cost.latency import Latency
@@ -13,6 +15,7 @@ from quantnas_sr.cost.slots import edge_costs, edge_layers, expected_cost
 
 __all__ = [
     "COST_REGISTRY",
+    "Budget",
     "ConvShape",
     "Cost",
     "Latency",

@@ -1,6 +1,6 @@
 """What a search may keep small: ``cost:`` of the options. A new one is one registered class."""
 
-from typing import Any, Mapping, Union
+from typing import Any, Mapping, Optional, Tuple, Union
 
 from basicsr.utils.registry import Registry
 
@@ -23,6 +23,8 @@ class Cost:
 
     #: What the sum over a network is counted in.
     unit: str = ""
+    #: What a budget is given in, if not in the unit, and how much of the unit that is.
+    shown: Optional[Tuple[str, float]] = None
 
     @property
     def name(self) -> str:
@@ -39,6 +41,7 @@ class BitOps(Cost):
     """MACs * b_weight * b_activation (eq. 8)."""
 
     unit = "BitOps"
+    shown = "GBitOps", 1e9
 
     def of(self, layer: LayerCost) -> float:
         return layer.bitops
@@ -49,6 +52,7 @@ class MACs(Cost):
     """Multiply-adds, whatever the width."""
 
     unit = "MACs"
+    shown = "GMACs", 1e9
 
     def of(self, layer: LayerCost) -> float:
         return layer.macs

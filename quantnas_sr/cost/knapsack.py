@@ -5,7 +5,7 @@ and in log-probability at once (Nemhauser and Ullmann, 1969), and whose Lagrangi
 is known to fit. Costs are any numbers, whole or not.
 """
 
-from typing import Dict, List, Mapping, NamedTuple, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,8 @@ from quantnas_sr.errors import OptionError
 
 #: Rounding of sums, as a share.
 _ROUNDING = 1e-9
+#: Costs that are closer to each other than this share of a range are one cost to `best_between`.
+_GRAIN = 2.0**-12
 
 
 class _Front(NamedTuple):
@@ -56,6 +58,33 @@ def best_under(costs: Mapping[str, Tensor], values: Mapping[str, Tensor], budget
     known = _total(_improved(choice, cost, value, budget)[1])
     edges = _merge(cost, value, budget, multiplier, known - _ROUNDING * (1 + abs(known)))
     return dict(zip(costs, edges))
+
+
+def best_between(
+    costs: Mapping[str, Tensor], values: Mapping[str, Tensor], lowest: float, highest: float
+) -> Optional[Dict[str, int]]:
+    """As `best_under`, among those whose sum of costs is at least ``lowest`` too; None where none is found.
+
+    Of two partial genotypes the cheaper and better one may end below the lowest cost, so only those of the same cost
+    are compared. Two costs are the same if they lie within 2^-12 of the range, so whole costs larger than that are
+    solved exactly. How far below the upper bound is looked grows until something is found.
+
+    >>> import torch
+    >>> costs, values = {"a": torch.tensor([[1.0, 5.0, 9.0]])}, {"a": torch.tensor([[3.0, 1.0, 2.0]])}
+    >>> best_between(costs, values, 4, 8), best_between(costs, values, 6, 8)
+    ({'a': 1}, None)
+    """
+    cost, value = _table(costs, costs), _table(values, costs)
+    if _total(_at(cost, value.argmax(axis=1))) < lowest:  # the values have to be drawn up to the lowest cost
+        cost, lowest, highest = -cost, -highest, -lowest
+    multiplier, _ = _lagrangian(cost, value, highest)
+    bound = (value - multiplier * cost).max(axis=1).sum() + multiplier * highest
+    spread = np.ptp(value, axis=1).sum() + multiplier * np.ptp(cost, axis=1).sum()
+    for depth in spread * 2.0 ** np.arange(-20, 2):
+        edges = _merge(cost, value, highest, multiplier, bound - depth, lowest)
+        if edges is not None:
+            return dict(zip(costs, edges))
+    return None
 
 
 def _table(tables: Mapping[str, Tensor], order: Mapping[str, Tensor]) -> np.ndarray:
@@ -105,7 +134,7 @@ def _improved(choice: np.ndarray, cost: np.ndarray, value: np.ndarray, budget: f
     choice = choice.copy()
     while True:
         chosen_cost, chosen_value = _at(cost, choice), _at(value, choice)
-        left = budget * (1 - _ROUNDING) - _total(chosen_cost)
+        left = budget - _ROUNDING * abs(budget) - _total(chosen_cost)
         gain = np.where(cost - chosen_cost[:, None] <= left, value - chosen_value[:, None], 0.0)
         slot, edge = np.unravel_index(gain.argmax(), gain.shape)
         if gain[slot, edge] <= 0:
@@ -113,8 +142,13 @@ def _improved(choice: np.ndarray, cost: np.ndarray, value: np.ndarray, budget: f
         choice[slot] = edge
 
 
-def _merge(cost: np.ndarray, value: np.ndarray, budget: float, multiplier: float, known: float) -> List[int]:
-    """The edges of the best genotype, given the multiplier of a bound and a value that can be reached."""
+def _merge(
+    cost: np.ndarray, value: np.ndarray, budget: float, multiplier: float, known: float, lowest: Optional[float] = None
+) -> Optional[List[int]]:
+    """The edges of the best genotype whose value is at least ``known``, given the multiplier of a bound.
+
+    With a lowest cost there may be none.
+    """
     gains = (value - multiplier * cost).max(axis=1)
     front = _Front(np.zeros(1), np.zeros(1), np.zeros(1, int), np.zeros(1, int))
     fronts = []
@@ -122,9 +156,17 @@ def _merge(cost: np.ndarray, value: np.ndarray, budget: float, multiplier: float
         rest_cost, rest_gain = cost[slot + 1 :].min(axis=1).sum(), gains[slot + 1 :].sum()
         costs = (front.costs[:, None] + cost[slot]).reshape(-1)
         values = (front.values[:, None] + value[slot]).reshape(-1)
-        limit = budget * (1 + _ROUNDING) - rest_cost if slot + 1 < len(cost) else budget
-        bound = values + rest_gain + multiplier * (budget - costs)
-        front = _nondominated(costs, values, np.flatnonzero((costs <= limit) & (bound >= known)), cost.shape[1])
+        slack = _ROUNDING * abs(budget) if slot + 1 < len(cost) else 0.0
+        bound = values + rest_gain + multiplier * (budget - costs) if slot + 1 < len(cost) else values
+        hopeful = (costs + rest_cost <= budget + slack) & (bound >= known)
+        if lowest is None:
+            order = _nondominated(costs, values, np.flatnonzero(hopeful))
+        else:
+            hopeful &= costs + cost[slot + 1 :].max(axis=1).sum() >= lowest - slack
+            order = _best_by_cost(costs, values, np.flatnonzero(hopeful), _GRAIN * (budget - lowest))
+        if not len(order):
+            return None
+        front = _Front(costs[order], values[order], *np.divmod(order, cost.shape[1]))
         fronts.append(front)
     index, edges = -1, []
     for front in reversed(fronts):
@@ -133,8 +175,17 @@ def _merge(cost: np.ndarray, value: np.ndarray, budget: float, multiplier: float
     return edges[::-1]
 
 
-def _nondominated(costs: np.ndarray, values: np.ndarray, kept: np.ndarray, width: int) -> _Front:
+def _nondominated(costs: np.ndarray, values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The indices in ``kept`` that no other one beats, by rising cost and rising value."""
     order = kept[np.lexsort((-values[kept], costs[kept]))]
     highest = np.maximum.accumulate(values[order])
-    order = order[np.append(True, highest[1:] > highest[:-1])]
-    return _Front(costs[order], values[order], *np.divmod(order, width))
+    return order[np.append(True, highest[1:] > highest[:-1])[: len(order)]]
+
+
+def _best_by_cost(costs: np.ndarray, values: np.ndarray, kept: np.ndarray, grain: float) -> np.ndarray:
+    """The indices in ``kept`` of the highest value of each cost, by rising value."""
+    same = np.floor(costs[kept] / grain)
+    by_cost = np.lexsort((-values[kept], same))
+    first = np.append(True, np.diff(same[by_cost]) > 0)[: len(kept)]
+    order = kept[by_cost[first]]
+    return order[np.lexsort((-costs[order], values[order]))]

@@ -107,6 +107,7 @@ class Latency(Cost):
     """
 
     unit = "s"
+    shown = "ms", 1e-3
 
     def __init__(self, table: Union[str, os.PathLike]) -> None:
         if not isinstance(table, (str, os.PathLike)):

@@ -4,10 +4,9 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from quantnas_sr.cost.count import count
-from quantnas_sr.cost.slots import edge_costs
+from quantnas_sr.cost.slots import edge_costs, fixed_cost
 from quantnas_sr.errors import OptionError
-from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Supernet
+from quantnas_sr.search_space import Genotype, Supernet
 
 _AT_ONCE = 2**16
 _MOST_DRAWS = 2**24
@@ -28,8 +27,7 @@ def sample_genotypes(
         OptionError: there are not so many genotypes in this range, or too few to be met by chance.
     """
     costs = {name: table.numpy().reshape(-1) for name, table in edge_costs(net).items()}
-    in_slots = sum(table[int(net.alphas[name].argmax())] for name, table in costs.items())
-    fixed = count(DerivedNetwork(net.genotype())).bitops - in_slots
+    fixed = fixed_cost(net)
     low, high = (-np.inf, np.inf) if gbitops is None else (1e9 * limit for limit in gbitops)
     random = np.random.default_rng(seed)
     found: List[Tuple[int, ...]] = []
@@ -52,9 +50,4 @@ def sample_genotypes(
 
 
 def _genotype(net: Supernet, edges: Tuple[int, ...], seed: int, index: int) -> Genotype:
-    slots = {}
-    for name, edge in zip(net.slots, edges):
-        operation, bits = divmod(edge, len(net.bits))
-        slots[name] = Choice(net.candidates[name][operation], net.bits[bits])
-    origin = {"sampled": {"seed": seed, "index": index}}
-    return Genotype(net.search_space, net.scale, net.num_feat, net.num_block, net.norm, slots, origin)
+    return net.genotype({"sampled": {"seed": seed, "index": index}}, dict(zip(net.slots, edges)))

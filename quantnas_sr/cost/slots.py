@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quantnas_sr.cost.costs import Cost, build_cost
 from quantnas_sr.cost.count import LayerCost, count
 from quantnas_sr.quantization import FULL_PRECISION
-from quantnas_sr.search_space import SearchNetwork, Slot, Supernet, get_search_space
+from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Slot, Supernet, get_search_space
 from quantnas_sr.search_space.bit_mixer import quantized_operation
 
 #: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
@@ -111,6 +111,20 @@ def edge_costs(
 
 def _cost_at(cost: Cost, layers: Sequence[LayerCost], bits: int) -> float:
     return sum(cost.of(layer._replace(bits=bits)) for layer in layers)
+
+
+def fixed_cost(
+    net: SearchNetwork, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
+) -> float:
+    """What every network that can be derived costs outside its slots; arguments as of `edge_costs`."""
+    cost = build_cost(cost)
+    with torch.random.fork_rng(devices=[]):
+        if not isinstance(net, Supernet):
+            layers = count(net.full_precision(), size).layers
+            return sum(cost.of(layer) for layer in layers if layer.name not in net.edge_names())
+        network = DerivedNetwork(net.genotype(choice=dict.fromkeys(net.slots, 0)))
+    in_slots = sum(float(table.reshape(-1)[0]) for table in edge_costs(net, cost, size).values())
+    return sum(cost.of(layer) for layer in count(network, size).layers) - in_slots
 
 
 def expected_cost(probabilities: Mapping[str, Tensor], costs: Mapping[str, Tensor]) -> Tensor:

@@ -1,13 +1,15 @@
 """The hardware constraint of the search, eq. 8."""
 
-from typing import Any, Mapping, Sequence, Union
+import math
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from quantnas_sr.cost import build_cost, edge_costs, expected_cost
+from quantnas_sr.cost import Budget, build_cost, edge_costs, expected_cost
 from quantnas_sr.errors import OptionError
+from quantnas_sr.losses.penalty import AdaptivePenalty
 from quantnas_sr.search_space import SearchNetwork
 from quantnas_sr.search_space.space import check_positive
 
@@ -16,10 +18,13 @@ from quantnas_sr.search_space.space import check_positive
 class HardwareCostLoss(nn.Module):
     """eta * cost(alphas) / cost(uniform alphas).
 
+    With a budget the genotype is the best one that fits, and eta is adapted to the budget by `adapt`.
+
     Args:
-        loss_weight: eta, the paper's "hardware penalty".
+        loss_weight: eta, the paper's "hardware penalty"; with a budget, where it starts.
         cost: ``bitops``, ``macs``, ``params``, ``{type: latency, table: FILE}``, or one that you registered.
         size: height and width of the network's input that the cost is for.
+        budget: most that the whole derived network may cost, in GBitOps, GMACs, parameters or ms.
 
     Raises:
         OptionError: a value that is not allowed; one line that names the key.
@@ -30,13 +35,17 @@ class HardwareCostLoss(nn.Module):
         loss_weight: float = 1e-4,
         cost: Union[str, Mapping[str, Any]] = "bitops",
         size: Sequence[int] = (32, 32),
+        budget: Optional[float] = None,
     ) -> None:
         super().__init__()
         if not isinstance(size, (list, tuple)) or len(size) != 2:
             raise OptionError(f"size: {size!r} is not a height and a width, such as [32, 32]")
         for side in size:
             check_positive("size", side)
+        if budget is not None:
+            check_budget(budget, loss_weight)
         self.loss_weight = float(loss_weight)
+        self.limit = budget
         self.cost = build_cost(cost)
         self.size = tuple(size)
 
@@ -44,13 +53,27 @@ class HardwareCostLoss(nn.Module):
         """Count the edges of the network whose alphas will be given.
 
         Raises:
-            OptionError: no edge costs anything, or the cost knows nothing of a layer that is needed.
+            OptionError: no edge costs anything, the cost knows nothing of a layer that is needed, or no network costs
+                what the budget says.
         """
         self.costs = edge_costs(net, self.cost, self.size)
         uniform = {name: torch.full_like(cost, 1 / cost.numel()) for name, cost in self.costs.items()}
         self.reference = float(expected_cost(uniform, self.costs))
         if self.reference <= 0:
             raise OptionError(f"cost: by {self.cost.name} no operation of this search costs anything")
+        self.budget = None if self.limit is None else Budget(net, self.limit, self.cost, self.size)
+        self.penalty = AdaptivePenalty(self.loss_weight)
+
+    def choice(self, alphas: Mapping[str, Tensor]) -> Optional[Dict[str, int]]:
+        """The best genotype within the budget, see `Budget.choice`; None without a budget."""
+        return None if self.budget is None else self.budget.choice(alphas)
+
+    def adapt(self, alphas: Mapping[str, Tensor]) -> None:
+        """Double, halve or keep the penalty, by what the alphas want now; nothing without a budget."""
+        if self.budget is None:
+            return
+        unlimited = {name: int(table.argmax()) for name, table in alphas.items()}
+        self.loss_weight = self.penalty.update(self.budget.of(unlimited) / self.limit)
 
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """Eq. 8 as it is, in the unit of the cost; a scalar."""
@@ -63,3 +86,11 @@ class HardwareCostLoss(nn.Module):
             probabilities: by slot, (operations, bits), sum 1.
         """
         return self.loss_weight * self.expected(probabilities) / self.reference
+
+
+def check_budget(budget: Any, loss_weight: float) -> None:
+    """Raises OptionError if the budget is no number above 0, or the penalty cannot be doubled."""
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
+        raise OptionError(f"budget: {budget!r} is not a number above 0")
+    if not 0 < loss_weight < math.inf:
+        raise OptionError(f"loss_weight: {loss_weight!r} cannot be doubled and halved: a budget needs one above 0")

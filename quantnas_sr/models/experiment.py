@@ -132,7 +132,12 @@ class ExperimentModel(SRModel):
             state["random"] = random_state()
             state["gradient_scaler"] = self.precision.scaler.state_dict()
             state["best_metric_results"] = _plain(getattr(self, "best_metric_results", {}))
+            state.update(self.extra_state())
             torch.save(state, aside)
+
+    def extra_state(self) -> Dict[str, Any]:
+        """What a kind of model adds to the training state: plain data and tensors."""
+        return {}
 
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
         """As BasicSR's, with what `save_training_state` added."""

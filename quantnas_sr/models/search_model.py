@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator
+from typing import Any, Dict, Iterable, Iterator, Optional
 
 import torch
 from basicsr.losses import build_loss
@@ -16,6 +16,9 @@ from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.search_space import SearchNetwork
+
+#: How often in a search with a budget the penalty is adapted.
+PENALTY_CHECKS = 100
 
 
 @contextmanager
@@ -38,7 +41,8 @@ class QuantNASSearchModel(ExperimentModel):
     Each iteration has an alpha step (after ``alpha_warmup``), on the alphas' half of the data and with the full loss
     ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
     have an optimizer of their own, whose rate stays fixed. At every checkpoint and at the end the current genotype is
-    written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``).
+    written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``). With a budget the penalty is
+    adapted on the way, and the genotype is the best one that fits.
 
     Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
@@ -64,6 +68,7 @@ class QuantNASSearchModel(ExperimentModel):
         self.cri_entropy = build_loss(train["entropy_opt"]).to(self.device)
         self.total_iter = int(train["total_iter"])
         self.alpha_warmup = train.get("alpha_warmup", 0.1)
+        self.adapt_every = max(1, self.total_iter // PENALTY_CHECKS)
         self.tb_writer = self._open_tensorboard()
 
     def setup_optimizers(self) -> None:
@@ -110,9 +115,13 @@ class QuantNASSearchModel(ExperimentModel):
         alpha_losses: Dict[str, Tensor] = OrderedDict()
         if progress >= self.alpha_warmup:
             alpha_losses = self._alpha_step(progress)
+            if current_iter % self.adapt_every == 0:
+                self.cri_hardware.adapt(self.supernet.alphas_by_slot())
         with frozen(self.supernet.alphas.parameters()):
             super().optimize_parameters(current_iter)
         self.log_dict.update(self.reduce_loss_dict(alpha_losses) if alpha_losses else {})
+        if self.cri_hardware.budget:
+            self.log_dict["hardware_penalty"] = self.cri_hardware.loss_weight
         if current_iter % self.opt["logger"]["print_freq"] == 0:
             self._log_alphas(current_iter)
 
@@ -141,21 +150,40 @@ class QuantNASSearchModel(ExperimentModel):
         label = "latest" if current_iter == -1 else current_iter
         genotype.save(self.experiment_folder / "genotypes" / f"{label}.yml")
         genotype.save(self.experiment_folder / "genotype.yml")
-        gbitops = count(self.supernet.derive()).bitops / 1e9
         path = self.experiment_folder / "genotype.yml"
-        get_root_logger().info(f"Current genotype: {gbitops:.3f} GBitOps for 32x32, saved to {path}")
+        get_root_logger().info(f"Current genotype: {self._cost_in_words()}, saved to {path}")
+
+    def _choice(self) -> Optional[Dict[str, int]]:
+        return self.cri_hardware.choice(self.supernet.alphas_by_slot())
+
+    def _cost_in_words(self) -> str:
+        budget = self.cri_hardware.budget
+        if budget:
+            return budget.describe(self._choice())
+        return f"{count(self.supernet.derive()).bitops / 1e9:.3f} GBitOps for 32x32"
 
     def genotype(self, current_iter: int) -> Any:
-        """What would be derived now."""
-        iteration = self.total_iter if current_iter == -1 else current_iter
-        return self.supernet.genotype(
-            {
-                "experiment": self.opt["name"],
-                "iteration": iteration,
-                "seed": self.opt["manual_seed"],
-                "hardware_penalty": self.cri_hardware.loss_weight,
-            }
-        )
+        """What would be derived now: of the genotypes within the budget, if there is one, the most probable."""
+        origin = {
+            "experiment": self.opt["name"],
+            "iteration": self.total_iter if current_iter == -1 else current_iter,
+            "seed": self.opt["manual_seed"],
+            "hardware_penalty": self.cri_hardware.loss_weight,
+        }
+        if self.cri_hardware.budget:
+            origin["budget"] = self.cri_hardware.budget.limit
+        return self.supernet.genotype(origin, self._choice())
+
+    def extra_state(self) -> Dict[str, Any]:
+        """The penalty, where a budget adapts it."""
+        return {"hardware_penalty": self.cri_hardware.penalty.state_dict()} if self.cri_hardware.budget else {}
+
+    def resume_training(self, resume_state: Dict[str, Any]) -> None:
+        """As for every model, with the penalty that the search had come to."""
+        super().resume_training(resume_state)
+        if self.cri_hardware.budget and "hardware_penalty" in resume_state:
+            self.cri_hardware.penalty.load_state_dict(resume_state["hardware_penalty"])
+            self.cri_hardware.loss_weight = self.cri_hardware.penalty.value
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """Validate the supernet, then the current best path: the network that would be derived, with its weights.
@@ -168,7 +196,7 @@ class QuantNASSearchModel(ExperimentModel):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             options = dataloader.dataset.opt
             name, supernet = options["name"], self.net_g
-            options["name"], self.net_g = f"{name}_derived", self.supernet.derive()
+            options["name"], self.net_g = f"{name}_derived", self.supernet.derive(self.genotype(current_iter))
             try:
                 super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
             finally:

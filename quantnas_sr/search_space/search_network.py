@@ -65,12 +65,12 @@ class SearchNetwork(nn.Module):
         """By slot, what each edge is called, in the order of the flattened alphas."""
         raise NotImplementedError
 
-    def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> Any:
-        """Per slot the edge of the largest alpha; what can be saved as a file (``save(path)``)."""
+    def genotype(self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None) -> Any:
+        """Per slot the edge of the largest alpha, or of ``choice``; can be saved as a file (``save(path)``)."""
         raise NotImplementedError
 
-    def derive(self) -> nn.Module:
-        """The network of `genotype`, with the weights that this one has for it."""
+    def derive(self, genotype: Any = None) -> nn.Module:
+        """The network of a genotype, by default `genotype`, with the weights that this one has for it."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:

@@ -115,23 +115,26 @@ class Supernet(SearchNetwork):
             for slot, operations in self.candidates.items()
         }
 
-    def genotype(self, origin: Optional[Mapping[str, Any]] = None) -> Genotype:
-        """Per slot the edge of the largest alpha."""
+    def genotype(
+        self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None
+    ) -> Genotype:
+        """Per slot the edge of the largest alpha, or the edge of ``choice``, its index into the flat alphas."""
         slots = {}
         for name in self.slots:
-            operation, bits = divmod(int(self.alphas[name].argmax()), len(self.bits))
+            edge = int(self.alphas[name].argmax()) if choice is None else choice[name]
+            operation, bits = divmod(edge, len(self.bits))
             slots[name] = Choice(self.candidates[name][operation], self.bits[bits])
         sizes = self.scale, self.num_feat, self.num_block, self.norm
         return Genotype(self.search_space, *sizes, slots, dict(origin or {}))
 
     @torch.no_grad()
-    def derive(self) -> DerivedNetwork:
-        """The network of `genotype` with the weights that the supernet has for it.
+    def derive(self, genotype: Optional[Genotype] = None) -> DerivedNetwork:
+        """The network of a genotype of this space, by default `genotype`, with the weights the supernet has for it.
 
         With ``bit_mixer: shared`` or ``separate`` it computes what the supernet computes at one-hot alphas. Under
         ``noise`` the LSQ steps are not trained; they start from the weights.
         """
-        network = DerivedNetwork(self.genotype()).to(next(self.parameters()).device)
+        network = DerivedNetwork(genotype or self.genotype()).to(next(self.parameters()).device)
         layers = {path: module for path, module in self.skeleton.named_modules() if isinstance(module, MixedLayer)}
         state = self.skeleton.state_dict()
         inside = tuple(f"{path}." for path in layers)
