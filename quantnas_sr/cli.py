@@ -118,7 +118,7 @@ def _pareto(args: argparse.Namespace) -> None:
     page = report.write_report(sweep.output_of(args))
     print(f"wrote {page}")
     if left_out:
-        raise QuantNASError(f"{len(left_out)} jobs have no result; {'; '.join(map(str, left_out))}")
+        raise QuantNASError(f"no result from {'; '.join(map(str, left_out))}")
 
 
 def _report(args: argparse.Namespace) -> None:

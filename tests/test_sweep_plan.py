@@ -1,5 +1,7 @@
 """What `quantnas pareto` makes of its arguments, and what it says about those that it cannot use."""
 
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from quantnas_sr.report import draw_crops, front, pareto_front
 from quantnas_sr.report.alphas import read_alphas
 from quantnas_sr.sweep import Sources, plan_jobs
 from quantnas_sr.sweep.plan import job_options, load_sources
-from quantnas_sr.sweep.process import Interrupted, run_logged
+from quantnas_sr.sweep.process import GUARD, Interrupted, run_logged
 from quantnas_sr.sweep.slurm import run_on_cluster
 
 
@@ -120,6 +122,20 @@ def test_stopping_a_command_ends_its_children_too(tmp_path):
     with pytest.raises(Interrupted):
         run_logged([sys.executable, "-c", child], tmp_path / "log", {}, stop, lambda seconds: None)
     assert mark.exists()
+    mark.unlink()
+    time.sleep(0.3)
+    assert not mark.exists()
+
+
+def test_a_guarded_command_does_not_outlive_its_starter(tmp_path):
+    mark = tmp_path / "alive"
+    code = f"import time, pathlib\nwhile True: pathlib.Path({str(mark)!r}).touch(); time.sleep(.05)"
+    command = [sys.executable, "-I", str(GUARD), sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        while not mark.exists():
+            time.sleep(0.05)
+        process.stdin.close()
+        assert process.wait(10) == -signal.SIGKILL
     mark.unlink()
     time.sleep(0.3)
     assert not mark.exists()

@@ -6,7 +6,7 @@ from typing import List
 
 from quantnas_sr.sweep.job import STAGES
 from quantnas_sr.sweep.plan import Sources, plan_jobs
-from quantnas_sr.sweep.records import LeftOut, collect, jobs_of
+from quantnas_sr.sweep.records import LeftOut, collect
 from quantnas_sr.sweep.runner import run_sweep
 
 #: The paper's.
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> List[LeftOut]:
     changes = {stage: getattr(args, f"force_{stage}") for stage in STAGES}
     output = output_of(args)
     jobs = plan_jobs(sources, changes, output, penalties, args.budgets or [], args.seeds)
-    print(f"{len(jobs)} jobs in {output}, {len(jobs_of(output)) - len(jobs)} others there", flush=True)
+    print(f"{len(jobs)} jobs in {output}", flush=True)
     run_sweep(jobs, args.jobs, args.retries, args.slurm)
     names = {job.name for job in jobs}
     return [job for job in collect(output)[1] if job.name in names]
