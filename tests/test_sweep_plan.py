@@ -64,7 +64,8 @@ def test_the_other_files_are_those_beside_the_search(project):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["absent.yml"], "--train: which options file"),
+        (["absent.yml"], "absent.yml: the options file cannot be read"),
+        (["search_alone.yml"], "--train: which options file? There is no train_alone.yml beside search_alone.yml"),
         (["search_x4.yml", "--test", "absent.yml"], "absent.yml: the options file cannot be read"),
         (["train_x4.yml", "--train", "train_x4.yml", "--test", "test_x4.yml"], "train_x4.yml: not a search"),
         (["search_x4.yml", "--force_search", "trian:total_iter=1"], "unknown key 'trian', did you mean 'train'?"),
@@ -78,6 +79,7 @@ def test_the_other_files_are_those_beside_the_search(project):
     ],
 )
 def test_bad_arguments_are_one_line_and_start_nothing(project, arguments, words, capsys):
+    (project.folder / "search_alone.yml").write_bytes((project.folder / "search_x4.yml").read_bytes())
     assert cli.main(["pareto", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and words in error
