@@ -28,8 +28,8 @@ def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -
     return done.stdout
 
 
-def add_arguments(parser: argparse.ArgumentParser, output: str, seeds: int, train_iter: int) -> None:
-    """Where the data are, where the runs go, and how long they are."""
+def add_arguments(parser: argparse.ArgumentParser, output: str, seeds: int, train_iter: int, weights: str) -> None:
+    """Where the data are, where the runs go, how long they are, and which weights of the trained networks count."""
     parser.add_argument("--train", type=Path, required=True, help="folder of NAME_{HR,LRbicx4}_sub.lmdb")
     parser.add_argument("--name", default="Train190", help="of the LMDBs (Train190)")
     parser.add_argument("--valid", type=Path, required=True, help="folder of GTmod4 and LRbicx4")
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, output: str, seeds: int, trai
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--search-iter", type=int, default=300)
     parser.add_argument("--train-iter", type=int, default=train_iter)
+    parser.add_argument("--weights", choices=("params", "params_ema"), default=weights, help="what is measured")
     parser.add_argument("--jobs", type=int, default=2)
 
 
@@ -88,6 +89,7 @@ class Chain:
             basicsr("train", "train.yml", self.args.output, {**options, "network_g:genotype": genotype.resolve()})
         options = {f"datasets:test:{key}": value for key, value in self.valid.items()}
         options.update({"name": f"test_{name}_{seed}", "path:pretrain_network_g": network.resolve()})
+        options["path:param_key_g"] = self.args.weights
         printed = basicsr("test", "test.yml", self.args.output, {**options, "network_g:genotype": genotype.resolve()})
         found = Genotype.load(genotype)
         row = {

@@ -77,7 +77,7 @@ def agreement(rows: List[Dict[str, Any]]) -> Dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, output="experiments/noise_modes", seeds=5, train_iter=1500)
+    add_arguments(parser, output="experiments/noise_modes", seeds=5, train_iter=1500, weights="params_ema")
     parser.add_argument("--draws", type=int, default=400)
     args = parser.parse_args()
     settle(args)
