@@ -24,7 +24,7 @@ class HardwareCostLoss(nn.Module):
         loss_weight: eta, the paper's "hardware penalty"; with a budget, where it starts.
         cost: ``bitops``, ``macs``, ``params``, ``{type: latency, table: FILE}``, or one that you registered.
         size: height and width of the network's input that the cost is for.
-        budget: most that the whole derived network may cost, in GBitOps, GMACs, parameters or ms.
+        budget: most that the whole derived network may cost, in GBitOps, GMACs, weights or ms.
 
     Raises:
         OptionError: a value that is not allowed; one line that names the key.
