@@ -208,8 +208,8 @@ def squared_error(quantizer, x, step, zero_point):
 
 @pytest.mark.parametrize("spread", [0.01, 1, 300])
 @pytest.mark.parametrize("slope", [0, 0.1, 1])
-@pytest.mark.parametrize("bits", WEIGHT_BITS)
-def test_activations_start_where_hardly_any_other_range_loses_less(bits, slope, spread):
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_activations_of_few_bits_start_where_hardly_any_other_range_loses_less(bits, slope, spread):
     x = torch.nn.functional.leaky_relu(torch.randn(1, 4, 32, 32), slope) * spread
     quantizer = calibrated(bits, x)
     step, zero_point = float(quantizer.step.detach()), int(quantizer.zero_point)
@@ -219,7 +219,15 @@ def test_activations_start_where_hardly_any_other_range_loses_less(bits, slope, 
         for factor in (0.5, 0.7, 0.85, 1.2, 1.5, 2)
         for point in {0, zero_point, 2 ** (bits - 1)}
     ]
-    assert ours <= 1.1 * min(others)
+    assert ours <= 1.3 * min(others)
+
+
+@pytest.mark.parametrize("slope", [0, 0.1, 1])
+def test_activations_of_eight_bits_keep_what_goes_a_little_further(slope):
+    x = torch.nn.functional.leaky_relu(torch.randn(1, 4, 64, 64), slope)
+    quantizer = calibrated(8, x)
+    for wider in (x, 1.2 * x):
+        assert (quantizer(wider) - wider).norm() / wider.norm() < 0.02
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])

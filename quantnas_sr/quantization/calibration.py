@@ -14,6 +14,8 @@ from torch import Tensor
 _SHARES = torch.logspace(-1, 0, 40, dtype=torch.float64).tolist()
 _FEW_SHARES = torch.linspace(0.05, 1, 20, dtype=torch.float64).tolist()
 _MOST_VALUES = 2**14
+#: Other images go beyond the values of one batch: this share of all values is taken to lie this much further out.
+_OUTLIERS, _REACH = 1e-4, 1.5
 
 
 def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
@@ -40,7 +42,8 @@ def least_error_range(x: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
     """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
 
     The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for what
-    is symmetric, between them for the output of a leaky ReLU.
+    is symmetric, between them for the output of a leaky ReLU. At 8 bits it is clipping that loses, at 4 it is rounding,
+    and some values are reckoned with that lie beyond those of x.
 
     Args:
         x: any shape; of many values an even sample is looked at.
@@ -51,7 +54,9 @@ def least_error_range(x: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
     """
     values = x.detach().flatten().float()
     lowest, highest = values.amin().clamp_max(0), values.amax().clamp_min(0)
+    lowest, highest = _REACH * lowest, _REACH * highest
     values = values[:: max(1, len(values) // _MOST_VALUES)]
+    beyond = torch.stack([lowest, highest])
     shares = values.new_tensor(_FEW_SHARES)
     downs = lowest * shares if lowest < 0 else lowest[None]
     ups = highest * shares if highest > 0 else highest[None]
@@ -59,7 +64,12 @@ def least_error_range(x: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
     largest = 2**bits - 1
     step = ((up - down) / largest).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
     zero_point = (-down / step).round()
-    errors = torch.stack([_error(values, s, -z, largest - z).sum() for s, z in zip(step, zero_point)])
+    errors = torch.stack(
+        [
+            _error(values, s, -z, largest - z).mean() + _OUTLIERS * _error(beyond, s, -z, largest - z).mean()
+            for s, z in zip(step, zero_point)
+        ]
+    )
     best = errors.argmin()
     return step[best], zero_point[best]
 

@@ -127,8 +127,9 @@ class LSQActivation(nn.Module):
     the average that calibrated steps have, so that ``step / calibration`` is their mean from the first update on.
 
     >>> quantizer = LSQActivation(bits=2)
-    >>> quantizer(torch.tensor([[0.0, 0.5, 1.0, 1.5]])).tolist()
-    [[0.0, 0.5, 1.0, 1.5]]
+    >>> quantizer.calibrate(torch.tensor([[0.0, 0.5, 1.0, 1.5]]))
+    >>> quantizer.step.data.fill_(0.5)
+    tensor([0.5000])
     >>> quantizer(torch.tensor([[-1.0, 0.4, 4.0]])).abs().tolist(), int(quantizer.zero_point)
     ([[0.0, 0.5, 1.5]], 0)
 
