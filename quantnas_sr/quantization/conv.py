@@ -1,6 +1,6 @@
 """A convolution that quantizes its own input and its own weight."""
 
-from typing import Callable, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Tuple, Union
 
 from torch import Tensor, nn
 
@@ -35,6 +35,12 @@ def same_padding(kernel_size: Tuple[int, int], dilation: int) -> Tuple[int, int]
 def full_precision_activation() -> nn.Module:
     """What stands before a 32-bit convolution where a quantizer (and its ReLU) would stand."""
     return nn.PReLU(init=0.1)
+
+
+def arguments_of(conv: nn.Conv2d) -> Dict[str, Any]:
+    """What `torch.nn.Conv2d` is given for another convolution of the same kind."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return {**{name: getattr(conv, name) for name in names}, "bias": conv.bias is not None}
 
 
 class QuantConv2d(nn.Conv2d):
@@ -91,19 +97,7 @@ class QuantConv2d(nn.Conv2d):
     @classmethod
     def of(cls, conv: nn.Conv2d, bits: int, activation_quantizer: str) -> "QuantConv2d":
         """A quantized convolution in place of ``conv``, with its very weight and bias."""
-        quantized = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            bits,
-            groups=conv.groups,
-            dilation=conv.dilation,
-            stride=conv.stride,
-            padding=conv.padding,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            activation_quantizer=activation_quantizer,
-        )
+        quantized = cls(**arguments_of(conv), bits=bits, activation_quantizer=activation_quantizer)
         quantized.weight, quantized.bias = conv.weight, conv.bias
         if isinstance(quantized.weight_quantizer, LSQWeight):
             quantized.weight_quantizer.trained = True

@@ -49,10 +49,7 @@ class SharedLayer(SharedConv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
-        super().__init__(conv, bits, nn.Identity())
-        for weight_quantizer in self.weight_quantizers.values():
-            weight_quantizer.trained = True
-            weight_quantizer.init_step(self.weight)
+        super().__init__(conv, bits, nn.Identity(), trained=True)
         quantizer = ACTIVATION_QUANTIZERS[activation_quantizer]
         self.input_quantizers = nn.ModuleDict({str(b): quantizer(b) for b in bits if b != FULL_PRECISION})
         self.selection: Optional[Selection] = None

@@ -8,7 +8,15 @@ from typing import Dict, NamedTuple, Optional, Sequence, Union
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.quantization import FULL_PRECISION, HWGQ, LSQWeight, draw, unit_noise_std, value_range
+from quantnas_sr.quantization import (
+    FULL_PRECISION,
+    HWGQ,
+    LSQWeight,
+    arguments_of,
+    draw,
+    unit_noise_std,
+    value_range,
+)
 
 
 def weighted_sum(weights: Tensor, terms: Sequence[Tensor]) -> Tensor:
@@ -47,18 +55,8 @@ class MixingConv2d(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device="meta",  # its own weight is never used, and must draw no random numbers
-        )
+        # its own weight is never used, and must draw no random numbers
+        super().__init__(**arguments_of(conv), device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.bits = tuple(bits)
 
@@ -79,12 +77,17 @@ class MixingConv2d(nn.Conv2d):
 
 
 class SharedConv2d(MixingConv2d):
-    """Eq. 4 inside: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width."""
+    """Eq. 4 inside: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width.
 
-    def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None) -> None:
+    ``trained``: as of `LSQWeight`.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None, trained: bool = False
+    ) -> None:
         super().__init__(conv, bits)
         quantized = [b for b in bits if b != FULL_PRECISION]
-        self.weight_quantizers = nn.ModuleDict({str(b): LSQWeight(b, conv.out_channels) for b in quantized})
+        self.weight_quantizers = nn.ModuleDict({str(b): LSQWeight(b, conv.out_channels, trained) for b in quantized})
         for quantizer in self.weight_quantizers.values():
             quantizer.init_step(self.weight)
         self.activation = activation
