@@ -119,12 +119,14 @@ def fixed_cost(
     """What every network that can be derived costs outside its slots; arguments as of `edge_costs`."""
     cost = build_cost(cost)
     with torch.random.fork_rng(devices=[]):
-        if not isinstance(net, Supernet):
-            layers = count(net.full_precision(), size).layers
-            return sum(cost.of(layer) for layer in layers if layer.name not in net.edge_names())
-        network = DerivedNetwork(net.genotype(choice=dict.fromkeys(net.slots, 0)))
-    in_slots = sum(float(table.reshape(-1)[0]) for table in edge_costs(net, cost, size).values())
-    return sum(cost.of(layer) for layer in count(network, size).layers) - in_slots
+        if isinstance(net, Supernet):
+            network: nn.Module = DerivedNetwork(net.genotype(choice=dict.fromkeys(net.slots, 0)))
+            paths = {layer: path for path, layer in net.named_modules()}
+            slots = tuple(paths[layer] for _, layer in net.places())
+        else:
+            network, slots = net.full_precision(), tuple(net.edge_names())
+    layers = count(network, size).layers
+    return sum(cost.of(layer) for layer in layers if not f"{layer.name}.".startswith(tuple(f"{s}." for s in slots)))
 
 
 def expected_cost(probabilities: Mapping[str, Tensor], costs: Mapping[str, Tensor]) -> Tensor:
