@@ -199,7 +199,7 @@ def _check_train(opt: Options, net: Optional[nn.Module]) -> None:
             cls = _registered(f"train.{key}.type", train[key]["type"], LOSS_REGISTRY)
             if _ours(cls):
                 loss = _check_built(cls, train[key], f"train.{key}")
-                if isinstance(loss, HardwareCostLoss):
+                if isinstance(loss, HardwareCostLoss) and isinstance(net, SearchNetwork):
                     with _errors_at(f"train.{key}"):
                         loss.attach(net)
 
