@@ -196,6 +196,19 @@ def test_the_first_training_batch_sets_step_and_zero_point_of_activations(signed
     assert all(torch.equal(value, state[key]) for key, value in quantizer.state_dict().items())
 
 
+def test_the_range_is_of_all_that_was_seen_since_observing_began():
+    quantizer, x = LSQActivation(8), activations(False)
+    quantizer.full_precision(100 * x)
+    quantizer.observe()
+    for factor in (1, 5, 2):
+        assert torch.equal(quantizer.full_precision(factor * x), factor * x)
+    quantizer.calibrate()
+    assert 255 * float(quantizer.step.detach()) == pytest.approx(5 * float(x.amax()), rel=0.15)
+    quantizer.full_precision(100 * x)
+    quantizer.calibrate()
+    assert 255 * float(quantizer.step.detach()) == pytest.approx(5 * float(x.amax()), rel=0.15)
+
+
 def test_the_zero_point_of_what_leaves_a_leaky_relu_wastes_few_integers():
     x = torch.nn.functional.leaky_relu(torch.randn(4, 8, 16, 16), 0.05)
     assert 1 <= int(calibrated(8, x).zero_point) < 24

@@ -334,7 +334,7 @@ def test_it_trains_with_warm_up_and_moving_average_from_bare_weights(tmp_path, f
     from quantnas_sr.models.quantnas_model import QuantNASModel
 
     torch.save(base_of(RFDN).state_dict(), tmp_path / "base.pth")
-    model = QuantNASModel(model_options(tmp_path, fp_warmup=fp_warmup))
+    model = QuantNASModel(model_options(tmp_path, fp_warmup=fp_warmup, calibration_iter=0))
     quantized = []
     for iteration in range(1, 5):
         x = images()
@@ -354,6 +354,29 @@ def test_it_trains_with_warm_up_and_moving_average_from_bare_weights(tmp_path, f
     torch.testing.assert_close(again(x), averaged, rtol=1e-3, atol=1e-3)
     assert again.network.fea_conv.input_quantizer.calibration == 1
     assert isinstance(again.network.fea_conv, QuantConv2d)
+
+
+@pytest.mark.parametrize("fp_warmup", [0, 0.25])
+def test_the_first_iterations_calibrate_on_all_their_images_and_train_nothing(tmp_path, fp_warmup):
+    from quantnas_sr.models.quantnas_model import QuantNASModel
+
+    torch.save(base_of(RFDN).state_dict(), tmp_path / "base.pth")
+    model = QuantNASModel(model_options(tmp_path, fp_warmup=fp_warmup, calibration_iter=2))
+    quantizer, weight = model.net_g.network.fea_conv.input_quantizer, model.net_g.network.fea_conv.weight
+    x, moved = images(), []
+    for iteration in range(1, 5):
+        before = weight.detach().clone()
+        model.feed_data({"lq": x * iteration, "gt": torch.zeros(len(x), 3, 4 * x.shape[2], 4 * x.shape[3])})
+        model.update_learning_rate(iteration)
+        model.optimize_parameters(iteration)
+        moved.append(not torch.equal(weight, before))
+        if iteration == 2 + 4 * fp_warmup:
+            seen = 255 * float((iteration * x).amax())
+            top = (2**8 - 1 - int(quantizer.zero_point)) * float(quantizer.step.detach())
+            assert top == pytest.approx(seen, rel=0.1)
+            assert torch.equal(model.net_g_ema(x), model.net_g.eval()(x))
+            model.net_g.train()
+    assert moved == ([True, False, False, True] if fp_warmup else [False, False, True, True])
 
 
 @pytest.mark.parametrize("key", [None, "params", "params_ema"])

@@ -1,13 +1,19 @@
 """Quantization-aware training of a network that a search found, or of any network in `QuantizedArch`."""
 
+import warnings
+from collections import OrderedDict
 from typing import Any, Dict
 
+import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.cost import count
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.quantization import set_quantize
+from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
+
+#: Images of this many iterations set the trained steps of activations, unless the options say otherwise.
+CALIBRATION_ITERATIONS = 10
 
 
 @MODEL_REGISTRY.register()
@@ -15,7 +21,9 @@ class QuantNASModel(ExperimentModel):
     """BasicSR's `SRModel` for a network whose convolutions quantize.
 
     ``train: fp_warmup`` trains in full precision for that share of the iterations first; then the LSQ steps start from
-    the weights that were reached. What the network costs is logged at the start.
+    the weights that were reached. The next ``train: calibration_iter`` iterations (10) train nothing where activations
+    have trained steps that are not set: they look at the images that the steps start from. What the network costs is
+    logged at the start.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -30,16 +38,44 @@ class QuantNASModel(ExperimentModel):
         )
 
     def init_training_settings(self) -> None:
-        """As BasicSR's, with the length of the full-precision warm-up."""
+        """As BasicSR's, with the lengths of the full-precision warm-up and of the calibration."""
         super().init_training_settings()
         train = self.opt["train"]
         self.fp_iterations = int(train.get("fp_warmup", 0) * train["total_iter"])
+        iterations = int(train.get("calibration_iter", CALIBRATION_ITERATIONS))
+        calibrates = iterations and not is_calibrated(self.get_bare_model(self.net_g))
+        self.calibrated_at = self.fp_iterations + iterations if calibrates else 0
+
+    def _calibrates(self, current_iter: int) -> bool:
+        return self.fp_iterations < current_iter <= self.calibrated_at
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """As BasicSR's; that the optimizer did not step before is no mistake after a calibration."""
+        with warnings.catch_warnings():
+            if self._calibrates(current_iter - 1):
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            super().update_learning_rate(current_iter, warmup_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step, quantized or in the warm-up."""
+        """One step, quantized or in the warm-up; or a look at the activations."""
         if self.fp_iterations:
             self._set_quantize(current_iter > self.fp_iterations)
-        super().optimize_parameters(current_iter)
+        if self._calibrates(current_iter):
+            self._calibrate(first=current_iter == self.fp_iterations + 1, last=current_iter == self.calibrated_at)
+        else:
+            super().optimize_parameters(current_iter)
+
+    @torch.no_grad()
+    def _calibrate(self, first: bool, last: bool) -> None:
+        network = self.get_bare_model(self.net_g)
+        if first:
+            observe_inputs(network)
+        network(self.lq)
+        self.log_dict = OrderedDict()
+        if last:
+            calibrate_inputs(network)
+            if hasattr(self, "net_g_ema"):
+                self.model_ema(decay=0)
 
     def _set_quantize(self, quantize: bool) -> None:
         networks = [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]

@@ -5,7 +5,7 @@ as wide as a trained tensor, whose values then share a few dozen integers. What 
 all widths (as LSQ+ does for activations; Bhalgat et al., CVPR workshops 2020).
 """
 
-from typing import Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from torch import Tensor
 _SHARES = torch.logspace(-1, 0, 40, dtype=torch.float64).tolist()
 _FEW_SHARES = torch.linspace(0.05, 1, 20, dtype=torch.float64).tolist()
 _MOST_VALUES = 2**14
-#: Other images go beyond the values of one batch: this share of all values is taken to lie this much further out.
-_OUTLIERS, _REACH = 1e-4, 1.5
+#: The outermost values count as if this share of all values were like them: a bright edge that is cut off is seen.
+_OUTERMOST = 1e-3
 
 
 def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
@@ -38,40 +38,50 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
     return best.view(-1, 1, 1, 1).to(weight.dtype)
 
 
-def least_error_range(x: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
-    """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
+class SeenValues:
+    """What a quantizer of activations has seen: an even sample of every batch, and how far the values reach."""
 
-    The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for what
-    is symmetric, between them for the output of a leaky ReLU. At 8 bits it is clipping that loses, at 4 it is rounding,
-    and some values are reckoned with that lie beyond those of x.
+    def __init__(self) -> None:
+        self.samples: List[Tensor] = []
 
-    Args:
-        x: any shape; of many values an even sample is looked at.
-        bits: bit width.
+    @torch.no_grad()
+    def add(self, x: Tensor) -> None:
+        """Any shape; 0 counts as seen."""
+        values = x.detach().flatten().float()
+        ends = torch.stack([values.amin().clamp_max(0), values.amax().clamp_min(0)])
+        self.ends = torch.stack([ends, self.ends]) if self.samples else ends[None]
+        self.ends = torch.stack([self.ends[:, 0].amin(), self.ends[:, 1].amax()])
+        self.samples.append(values[:: max(1, len(values) // _MOST_VALUES)])
 
-    Returns:
-        Two scalars in float32.
-    """
-    values = x.detach().flatten().float()
-    lowest, highest = values.amin().clamp_max(0), values.amax().clamp_min(0)
-    lowest, highest = _REACH * lowest, _REACH * highest
-    values = values[:: max(1, len(values) // _MOST_VALUES)]
-    beyond = torch.stack([lowest, highest])
-    shares = values.new_tensor(_FEW_SHARES)
-    downs = lowest * shares if lowest < 0 else lowest[None]
-    ups = highest * shares if highest > 0 else highest[None]
-    down, up = (side.flatten() for side in torch.meshgrid(downs, ups, indexing="ij"))
-    largest = 2**bits - 1
-    step = ((up - down) / largest).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
-    zero_point = (-down / step).round()
-    errors = torch.stack(
-        [
-            _error(values, s, -z, largest - z).mean() + _OUTLIERS * _error(beyond, s, -z, largest - z).mean()
-            for s, z in zip(step, zero_point)
-        ]
-    )
-    best = errors.argmin()
-    return step[best], zero_point[best]
+    @torch.no_grad()
+    def least_error_range(self, bits: int) -> Tuple[Tensor, Tensor]:
+        """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
+
+        The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for
+        what is symmetric, between them for the output of a leaky ReLU.
+
+        Args:
+            bits: bit width.
+
+        Returns:
+            Two scalars in float32.
+        """
+        values, (lowest, highest) = torch.cat(self.samples), self.ends
+        shares = values.new_tensor(_FEW_SHARES)
+        downs = lowest * shares if lowest < 0 else lowest[None]
+        ups = highest * shares if highest > 0 else highest[None]
+        down, up = (side.flatten() for side in torch.meshgrid(downs, ups, indexing="ij"))
+        largest = 2**bits - 1
+        step = ((up - down) / largest).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
+        zero_point = (-down / step).round()
+        errors = torch.stack(
+            [
+                _error(values, s, -z, largest - z).mean() + _OUTERMOST * _error(self.ends, s, -z, largest - z).mean()
+                for s, z in zip(step, zero_point)
+            ]
+        )
+        best = errors.argmin()
+        return step[best], zero_point[best]
 
 
 def _error(x: Tensor, step: Tensor, low, high) -> Tensor:

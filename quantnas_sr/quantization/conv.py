@@ -1,6 +1,6 @@
 """A convolution that quantizes its own input and its own weight."""
 
-from typing import Any, Callable, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Tuple, Union
 
 from torch import Tensor, nn
 
@@ -142,3 +142,28 @@ def set_quantize(network: nn.Module, quantize: bool) -> None:
             module.quantize = quantize
             if quantize:
                 module.init_steps()
+
+
+def _trained_steps(network: nn.Module) -> Iterator[Tuple[QuantConv2d, LSQActivation]]:
+    for module in network.modules():
+        if isinstance(module, QuantConv2d) and isinstance(module.input_quantizer, LSQActivation):
+            yield module, module.input_quantizer
+
+
+def is_calibrated(network: nn.Module) -> bool:
+    """Whether every trained step of activations is set; True where there are none."""
+    return all(quantizer.calibration > 0 for _, quantizer in _trained_steps(network))
+
+
+def observe_inputs(network: nn.Module) -> None:
+    """Compute in full precision, and look at what the layers read, until `calibrate_inputs`."""
+    for layer, quantizer in _trained_steps(network):
+        layer.quantize = False
+        quantizer.observe()
+
+
+def calibrate_inputs(network: nn.Module) -> None:
+    """Set the steps of activations to where what was seen since `observe_inputs` loses least, and quantize again."""
+    for layer, quantizer in _trained_steps(network):
+        layer.quantize = True
+        quantizer.calibrate()

@@ -1,13 +1,13 @@
 """Learned step size quantization (Esser et al., ICLR 2020): of weights (the paper's appendix A), and of activations."""
 
 import math
-from typing import Any, Tuple, Union
+from typing import Any, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import CalibrationError
-from quantnas_sr.quantization.calibration import least_error_range, least_error_steps
+from quantnas_sr.quantization.calibration import SeenValues, least_error_steps
 
 _Bound = Union[int, float, Tensor]
 
@@ -118,16 +118,20 @@ class LSQWeight(nn.Module):
 class LSQActivation(nn.Module):
     """Per-tensor quantizer of activations with a trained step and a fixed zero point.
 
-    The first batch in training mode sets both to where they lose least. The zero point is the integer, of 0 .. 2^b - 1,
+    What is seen between `observe` and `calibrate`, or else the first batch in training mode, sets both to where they
+    lose least. The zero point is the integer, of 0 .. 2^b - 1,
     that stands for 0: 0 where nothing is negative, as after a ReLU. The step's gradient is scaled by
     1 / sqrt(qmax * number of features), features being C * H * W, as in the LSQ paper. A step that training moves past
     zero counts by its size.
 
-    ``calibration`` is 1 after that batch and 0 before, when ``step`` is 0 too. In a moving average it is the share of
+    ``calibration`` is 1 after that and 0 before, when ``step`` is 0 too. In a moving average it is the share of
     the average that calibrated steps have, so that ``step / calibration`` is their mean from the first update on.
 
     >>> quantizer = LSQActivation(bits=2)
-    >>> quantizer.calibrate(torch.tensor([[0.0, 0.5, 1.0, 1.5]]))
+    >>> quantizer.observe()
+    >>> quantizer.full_precision(torch.tensor([[0.0, 0.5, 1.0, 1.5]])).amax()
+    tensor(1.5000)
+    >>> quantizer.calibrate()
     >>> quantizer.step.data.fill_(0.5)
     tensor([0.5000])
     >>> quantizer(torch.tensor([[-1.0, 0.4, 4.0]])).abs().tolist(), int(quantizer.zero_point)
@@ -144,6 +148,7 @@ class LSQActivation(nn.Module):
         self.register_buffer("calibration", torch.zeros(1))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
         self._calibrated = False
+        self._seen: Optional[SeenValues] = None
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -157,10 +162,17 @@ class LSQActivation(nn.Module):
         low = -self.zero_point.to(self.step.dtype)
         return low, low + (2.0**self.bits - 1)
 
+    def observe(self) -> None:
+        """From now on look at what goes through `full_precision`, until `calibrate`."""
+        self._seen = SeenValues()
+
     @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        """Set step and zero point to where these values lose least."""
-        step, zero_point = least_error_range(x, self.bits)
+    def calibrate(self) -> None:
+        """Set step and zero point to where the values seen since `observe` lose least; nothing seen, nothing set."""
+        seen, self._seen = self._seen, None
+        if seen is None or not seen.samples:
+            return
+        step, zero_point = seen.least_error_range(self.bits)
         self.step.fill_(step)
         self.zero_point.fill_(zero_point)
         if distributed.is_available() and distributed.is_initialized():
@@ -174,7 +186,9 @@ class LSQActivation(nn.Module):
         if not self.calibration > 0:
             if not self.training:
                 raise CalibrationError
-            self.calibrate(x)
+            self.observe()
+            self.full_precision(x)
+            self.calibrate()
         self._calibrated = True
 
     def _settled_step(self) -> Tensor:
@@ -201,6 +215,8 @@ class LSQActivation(nn.Module):
 
     def full_precision(self, x: Tensor) -> Tensor:
         """What a layer reads while its quantizers are off: x."""
+        if self._seen is not None:
+            self._seen.add(x)
         return x
 
     @torch.no_grad()

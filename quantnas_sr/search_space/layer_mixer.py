@@ -114,7 +114,9 @@ class NoiseLayer(NoiseConv2d):
         state = _plain_state(self)
         if bits != FULL_PRECISION and self.input_sample is not None and self.input_sample.any():
             quantizer = LSQActivation(bits).to(self.weight.device)
-            quantizer.calibrate(self.input_sample)
+            quantizer.observe()
+            quantizer.full_precision(self.input_sample)
+            quantizer.calibrate()
             state.update(_with_prefix("input_quantizer", quantizer.state_dict()))
         return state
 
