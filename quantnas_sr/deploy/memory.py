@@ -1,0 +1,87 @@
+"""How much memory a network takes for a tile: measured, not guessed."""
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from quantnas_sr.errors import OptionError
+
+#: What ``quantnas upscale`` may take in all, and what the tiles of `upscale` may take.
+DEFAULT_MEMORY = 2 << 30
+#: Of a network whose memory cannot be measured (Windows): that of 36 channels at four times the size, all float32.
+ASSUMED_BYTES_PER_PIXEL = 32 << 10
+#: Sides of the tiles that are measured, until two in a row show in the peak of memory.
+_SIDES = (64, 96, 128, 192, 256, 384, 512)
+_SHOWS = 2 << 20
+#: What is planned with beyond the measured, for the allocator's sake.
+_MARGIN = 1.25
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes from what a user types.
+
+    >>> parse_memory("1.5G")
+    1610612736
+
+    Raises:
+        OptionError: it is no amount of memory.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if size < 1:
+        raise OptionError(f"--memory {text}: not an amount of memory. Allowed: bytes, or such as 800M, 2G, 1.5G")
+    return size
+
+
+def amount(size: float) -> str:
+    """Bytes as a user reads them.
+
+    >>> amount(1610612736)
+    '1.5G'
+    """
+    return f"{size / _UNITS['G']:.2g}G" if size >= _UNITS["G"] else f"{size / _UNITS['M']:.0f}M"
+
+
+def process_peak() -> Optional[int]:
+    """The most bytes of memory that this process has had so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Memory of a process that runs a network: ``fixed`` bytes and ``per_pixel`` for each pixel of the tile."""
+
+    fixed: int
+    per_pixel: float
+
+    @classmethod
+    def of(cls, network: Any) -> "MemoryUse":
+        """Run a network (a `Network`) on tiles of growing size and see how the peak of memory moves."""
+        last = None
+        for side in _SIDES:
+            before = network.peak_memory()
+            if before is None:
+                break
+            network(np.zeros((1, 3, side, side), np.float32))
+            peak = network.peak_memory()
+            if peak - before < _SHOWS:
+                last = None
+            elif last is None:
+                last = side, peak
+            else:
+                per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2)
+                return cls(max(0, int(peak - per_pixel * side**2)), _MARGIN * per_pixel)
+        return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)
+
+    def pixels(self, budget: float) -> int:
+        """The pixels of a tile that may take ``budget`` bytes."""
+        return max(0, int(budget / self.per_pixel))
