@@ -27,6 +27,9 @@ _KEPT_TAGS = (
 #: Of the EXIF part: width and height of the image.
 _SIZE_TAGS = (0xA002, 0xA003)
 _BITS_PER_SAMPLE = 258
+#: Places of bytes in a PNG file, and what one may hold.
+_PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
+_PNG_GRAY_AND_ALPHA = 4
 #: What Pillow's kinds of pixels become.
 _MODES = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA"},
@@ -78,7 +81,7 @@ def read_picture(path: Path) -> Picture:
         # Of 16-bit images too: OpenCV fills what is missing of some truncated files and says nothing.
         image.load()
         if deep:
-            pixels = _upright(_read_deep(path, image.mode), orientation)
+            pixels = _upright(_read_deep(path), orientation)
         else:
             # Pillow has turned a TIFF by now, and then no longer knows the tag.
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -106,9 +109,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.UnidentifiedImageError:
         raise DataError(f"{path}: not an image of a format that is read: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
-        raise DataError(
-            f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels, which is taken for an attack"
-        ) from None
+        raise DataError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels, too many to be an image") from None
     except MemoryError:
         raise DataError(f"{path}: not enough memory to decode it") from None
     except PermissionError as error:
@@ -122,18 +123,19 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
     """Whether samples have 16 bits, which Pillow reads as 8 in colour."""
     if image.format == "PNG":
         with path.open("rb") as file:
-            return file.read(25)[24] == 16
+            return file.read(_PNG_COLOUR_TYPE)[_PNG_DEPTH] == 16
     return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
 
 
-def _read_deep(path: Path, mode: str) -> np.ndarray:
-    """The pixels of an image of 16 bits a sample. ``mode``: Pillow's word for its kind of pixels."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+def _read_deep(path: Path) -> np.ndarray:
+    """The pixels of an image of 16 bits a sample."""
+    data = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise DataError(f"{path}: cannot be decoded (samples of this kind are not read)")
     if pixels.ndim == 2:
         return pixels
-    if mode == "LA":
+    if data[:4].tobytes() == b"\x89PNG" and data[_PNG_COLOUR_TYPE] == _PNG_GRAY_AND_ALPHA:
         return np.ascontiguousarray(pixels[..., [0, 3]])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
@@ -155,7 +157,7 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile is as none
     return image.convert("RGB")
 
