@@ -199,6 +199,9 @@ def test_memory_is_measured():
         def peak_memory(self):
             return self.peak
 
+        def forget_peak_memory(self):
+            self.peak = 50 << 20
+
     use = MemoryUse.of(Known(None, 1, 0))
     assert use.fixed == pytest.approx(50 << 20, rel=0.01)
     assert 1000 <= use.per_pixel <= 1500

@@ -37,7 +37,7 @@ def derived(
 
 def nearest(scale: int = 2) -> DerivedNetwork:
     """A network that repeats every pixel ``scale`` times in both directions, exactly."""
-    removed = {name: ("zero", 32) for name in ("body_0", "body_1", "skip", "tail_0", "tail_1")}
+    removed = dict.fromkeys(("body_0", "body_1", "skip", "tail_0", "tail_1"), ("zero", 32))
     network = derived(operation="simple_1x1", norm="none", scale=scale, num_feat=12, **removed)
     state = network.state_dict()
     for name, channels in (("head.0", 12), ("head.1", 12), ("upsample.0", 3 * scale**2)):

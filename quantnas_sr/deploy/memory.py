@@ -2,7 +2,9 @@
 
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -14,7 +16,7 @@ DEFAULT_MEMORY = 2 << 30
 #: Of a network whose memory cannot be measured (Windows): that of 36 channels at four times the size, all float32.
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
 #: Sides of the tiles that are measured, until two in a row show in the peak of memory.
-_SIDES = (64, 96, 128, 192, 256, 384, 512)
+_SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _SHOWS = 2 << 20
 #: What is planned with beyond the measured, for the allocator's sake.
 _MARGIN = 1.25
@@ -47,13 +49,25 @@ def amount(size: float) -> str:
 
 
 def process_peak() -> Optional[int]:
-    """The most bytes of memory that this process has had so far; None where the system does not say."""
+    """The most bytes of memory that this process has had; None where the system does not say.
+
+    Since its start, or since `forget_peak` where the system can do that.
+    """
+    # getrusage on Linux counts what the program had that started this one.
+    with suppress(OSError, TypeError):
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def forget_peak() -> None:
+    """Start the peak of this process anew from what it has now, where the system can do that (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,7 @@ class MemoryUse:
         """Run a network (a `Network`) on tiles of growing size and see how the peak of memory moves."""
         last = None
         for side in _SIDES:
+            network.forget_peak_memory()
             before = network.peak_memory()
             if before is None:
                 break

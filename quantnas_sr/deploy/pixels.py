@@ -159,7 +159,7 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     piece = image[rows.start : rows.stop, columns.start : columns.stop]
     colours = np.atleast_3d(piece)[..., : 3 if piece.ndim == 3 and piece.shape[2] > 2 else 1]
     planes = np.broadcast_to(to_unit(colours).transpose(2, 0, 1)[None], (1, 3, *piece.shape[:2]))
-    result = _run(network, np.ascontiguousarray(planes))[0]
+    result = _run(network, np.array(planes, order="C"))[0]
     s = network.scale
     kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
     values = np.ascontiguousarray(result[:, kept[0], kept[1]].transpose(1, 2, 0))

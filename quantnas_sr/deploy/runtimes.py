@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from quantnas_sr.deploy.checkpoint import load_network
-from quantnas_sr.deploy.memory import process_peak
+from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
 
@@ -36,6 +36,10 @@ class Network(ABC):
     def peak_memory(self) -> Optional[int]:
         """The most bytes in use so far, of the memory that the network runs in; None where that is not known."""
         return process_peak()
+
+    def forget_peak_memory(self) -> None:
+        """Start `peak_memory` anew from what is in use now, where that is possible."""
+        forget_peak()
 
 
 def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optional[int] = None) -> Network:
@@ -173,3 +177,10 @@ class TorchNetwork(Network):
     def peak_memory(self) -> Optional[int]:
         """As of `Network`; of the GPU where the network runs on one."""
         return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else super().peak_memory()
+
+    def forget_peak_memory(self) -> None:
+        """As of `Network`."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            super().forget_peak_memory()
