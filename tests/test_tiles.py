@@ -9,7 +9,7 @@ from torch import nn
 from upscaling import ModuleNetwork, derived
 
 from quantnas_sr.deploy import upscale
-from quantnas_sr.deploy.memory import MemoryUse, parse_memory
+from quantnas_sr.deploy.memory import ASSUMED_BYTES_PER_PIXEL, MemoryUse, parse_memory
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.tiles import largest_tile, windows
 from quantnas_sr.errors import OptionError
@@ -192,9 +192,8 @@ def test_memory_is_measured():
 
         peak = 50 << 20
 
-        def __call__(self, x):
-            self.peak = max(self.peak, (50 << 20) + 1000 * x.shape[2] * x.shape[3])
-            return x
+        def take(self, side):
+            self.peak = max(self.peak, (50 << 20) + 1000 * side**2)
 
         def peak_memory(self):
             return self.peak
@@ -202,7 +201,16 @@ def test_memory_is_measured():
         def forget_peak_memory(self):
             self.peak = 50 << 20
 
-    use = MemoryUse.of(Known(None, 1, 0))
+    network = Known(None, 1, 0)
+    use = MemoryUse.of(network, network.take)
     assert use.fixed == pytest.approx(50 << 20, rel=0.01)
     assert 1000 <= use.per_pixel <= 1500
     assert use.per_pixel * use.pixels(1e8) == pytest.approx(1e8, rel=0.01)
+
+
+def test_memory_that_cannot_be_measured_is_assumed():
+    class Unknown(ModuleNetwork):
+        def peak_memory(self):
+            return None
+
+    assert MemoryUse.of(Unknown(None, 1, 0), None).per_pixel == ASSUMED_BYTES_PER_PIXEL

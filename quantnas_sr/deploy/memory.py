@@ -5,9 +5,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
-
-import numpy as np
+from typing import Any, Callable, Optional
 
 from quantnas_sr.errors import OptionError
 
@@ -17,7 +15,7 @@ DEFAULT_MEMORY = 2 << 30
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
 #: Sides of the tiles that are measured, until two in a row show in the peak of memory.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-_SHOWS = 2 << 20
+_SHOWS = 16 << 20
 #: What is planned with beyond the measured, for the allocator's sake.
 _MARGIN = 1.25
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -72,21 +70,26 @@ def forget_peak() -> None:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Memory of a process that runs a network: ``fixed`` bytes and ``per_pixel`` for each pixel of the tile."""
+    """Memory of a process that upscales: ``fixed`` bytes, and ``per_pixel`` for each pixel of the tile."""
 
     fixed: int
     per_pixel: float
 
     @classmethod
-    def of(cls, network: Any) -> "MemoryUse":
-        """Run a network (a `Network`) on tiles of growing size and see how the peak of memory moves."""
+    def of(cls, network: Any, upscale_tile: Callable[[int], object]) -> "MemoryUse":
+        """Upscale tiles of growing size and see how the peak of memory moves.
+
+        Args:
+            network: the `Network`, which knows that peak.
+            upscale_tile: upscales a tile of so many pixels a side with it.
+        """
         last = None
         for side in _SIDES:
             network.forget_peak_memory()
             before = network.peak_memory()
             if before is None:
                 break
-            network(np.zeros((1, 3, side, side), np.float32))
+            upscale_tile(side)
             peak = network.peak_memory()
             if peak - before < _SHOWS:
                 last = None

@@ -30,7 +30,10 @@ def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
     values = values.clip(0, 1)
     dtype = np.dtype(dtype)
-    return values if dtype.kind == "f" else (values * np.float32(_WHITE[dtype])).round().astype(dtype)
+    if dtype.kind == "f":
+        return values
+    values *= np.float32(_WHITE[dtype])
+    return values.round(out=values).astype(dtype)
 
 
 def upscale(
@@ -58,9 +61,19 @@ def upscale(
     check_image(image)
     network = network if isinstance(network, Network) else open_network(network)
     size = image.shape[:2]
-    use = None if tile or size[0] * size[1] <= SMALL else MemoryUse.of(network)
+    use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
     return np.concatenate(list(bands))
+
+
+def memory_use(network: Network) -> MemoryUse:
+    """What a network, and the handling of its outcome, take: measured."""
+
+    def upscale_tile(side: int) -> None:
+        for _ in upscaled_bands(np.zeros((side, side, 3), np.uint16), network, (side, side)):
+            pass
+
+    return MemoryUse.of(network, upscale_tile)
 
 
 def check_image(image: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from quantnas_sr.deploy.images import read_picture, read_size
 from quantnas_sr.deploy.jobs import Job, plan
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, parse_memory
-from quantnas_sr.deploy.pixels import SMALL, tile_for, upscale, upscaled_bands
+from quantnas_sr.deploy.pixels import SMALL, memory_use, tile_for, upscale, upscaled_bands
 from quantnas_sr.deploy.runtimes import Network, open_network
 from quantnas_sr.deploy.writers import Layout, fitting, format_of, image_writer
 from quantnas_sr.errors import DataError, QuantNASError
@@ -97,7 +97,7 @@ class Upscaler:
 
     @cached_property
     def _use(self) -> MemoryUse:
-        return MemoryUse.of(self.network)
+        return memory_use(self.network)
 
     def images(self, jobs: List[Job]) -> List[str]:
         """Upscale one image after the other and go on after one that is broken.
