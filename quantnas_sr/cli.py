@@ -127,6 +127,15 @@ def _report(args: argparse.Namespace) -> None:
     print(f"wrote {write_report(args.folder)}")
 
 
+def _upscale(args: argparse.Namespace) -> None:
+    import quantnas_sr  # noqa: F401
+
+    _load_plugins()
+    from quantnas_sr.deploy.upscale import run
+
+    run(args)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -180,6 +189,12 @@ def build_parser() -> argparse.ArgumentParser:
     latency.add_argument("--again", action="store_true", help="forget the times that the table has")
     latency.set_defaults(function=_latency)
 
+    upscale = commands.add_parser("upscale", help="images through a trained or exported network")
+    from quantnas_sr.deploy.upscale import add_arguments as add_upscale_arguments
+
+    add_upscale_arguments(upscale)
+    upscale.set_defaults(function=_upscale)
+
     pareto = commands.add_parser("pareto", help="search, train and test for several penalties and seeds; the front")
     from quantnas_sr.sweep import add_arguments as add_pareto_arguments
 
@@ -193,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample|latency|pareto|report``."""
+    """``quantnas prepare|cost|draw|sample|latency|upscale|pareto|report``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

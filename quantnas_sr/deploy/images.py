@@ -1,0 +1,183 @@
+"""Image files to pixels, with what else in them is worth keeping."""
+
+import io
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms
+
+from quantnas_sr.errors import DataError
+
+#: Formats that are read, whatever the suffix of the file says. No others: some of Pillow's start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+#: What of a folder is taken for an image.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+
+_ORIENTATION = 0x0112
+#: Tags of EXIF that stay true of the upscaled image. The second row: where EXIF proper and GPS begin.
+_KEPT_TAGS = (
+    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),  # description, make, model, ..., copyright
+    *(0x8769, 0x8825),
+)
+#: Of the EXIF part: width and height of the image.
+_SIZE_TAGS = (0xA002, 0xA003)
+_BITS_PER_SAMPLE = 258
+#: Places of bytes in a PNG file, and what one may hold.
+_PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
+_PNG_GRAY_AND_ALPHA = 4
+#: What Pillow's kinds of pixels become.
+_MODES = {
+    **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA"},
+    **{"P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"},
+}
+_WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
+
+
+@dataclass
+class Picture:
+    """A decoded image, upright.
+
+    Attributes:
+        pixels: (H, W) gray, or (H, W, C) with C = 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); uint8 or uint16.
+        icc: its ICC profile.
+        exif: its EXIF data, from the TIFF header on, without orientation, sizes and thumbnail.
+        frames: how many images the file has; the first is this one.
+    """
+
+    pixels: np.ndarray
+    icc: Optional[bytes] = None
+    exif: Optional[bytes] = None
+    frames: int = 1
+
+
+def read_size(path: Path) -> Tuple[int, int]:
+    """Two sides of an image (which is the height depends on its orientation), from the header alone.
+
+    Raises:
+        DataError: one line that names the file.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode the first image of a file.
+
+    Palettes become RGB; transparency of any kind becomes alpha; CMYK becomes RGB, by its profile if it has one, which
+    is not kept then. Orientation is applied and its tag dropped.
+
+    Raises:
+        DataError: the file is missing, empty, broken, no image, or of a kind that is not read; one line.
+    """
+    with _opened(path) as image:
+        exif = image.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+        deep = _is_deep(image, path)
+        # Of 16-bit images too: OpenCV fills what is missing of some truncated files and says nothing.
+        image.load()
+        if deep:
+            pixels = _upright(_read_deep(path), orientation)
+        else:
+            # Pillow has turned a TIFF by now, and then no longer knows the tag.
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            pixels = _upright(np.asarray(_plain(image, path)), orientation)
+        icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        return Picture(pixels, icc or None, _kept_exif(exif), frames)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A file opened by Pillow; what goes wrong inside becomes one line."""
+    if not path.is_file():
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+        with warnings.catch_warnings():
+            # Doubtful metadata is nothing that the user could do about; too many pixels are an error further on.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{path}: not an image of a format that is read: {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels, too many to be an image") from None
+    except MemoryError:
+        raise DataError(f"{path}: not enough memory to decode it") from None
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: cannot be decoded ({reason})") from None
+
+
+def _is_deep(image: Image.Image, path: Path) -> bool:
+    """Whether samples have 16 bits, which Pillow reads as 8 in colour."""
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(_PNG_COLOUR_TYPE)[_PNG_DEPTH] == 16
+    return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
+
+
+def _read_deep(path: Path) -> np.ndarray:
+    """The pixels of an image of 16 bits a sample."""
+    data = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise DataError(f"{path}: cannot be decoded (samples of this kind are not read)")
+    if pixels.ndim == 2:
+        return pixels
+    if data[:4].tobytes() == b"\x89PNG" and data[_PNG_COLOUR_TYPE] == _PNG_GRAY_AND_ALPHA:
+        return np.ascontiguousarray(pixels[..., [0, 3]])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def _plain(image: Image.Image, path: Path) -> Image.Image:
+    """Pixels of 8 bits in gray or RGB, with or without alpha."""
+    if image.mode not in _MODES:
+        kinds = ", ".join(_MODES)
+        raise DataError(f"{path}: pixels of the kind {image.mode} cannot be upscaled. Allowed: {kinds}, or 16 bits")
+    if image.mode == "CMYK":
+        return _from_cmyk(image)
+    mode = _MODES[image.mode]
+    return image.convert(_WITH_ALPHA.get(mode, mode) if "transparency" in image.info else mode)
+
+
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a broken profile is as none
+    return image.convert("RGB")
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply the EXIF orientation 1 to 8 (others count as 1) to (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _kept_exif(exif: Image.Exif) -> Optional[bytes]:
+    """What of EXIF stays true, as bytes."""
+    kept = Image.Exif()
+    for tag in _KEPT_TAGS:
+        if tag in exif:
+            nested = dict(exif.get_ifd(tag)) if tag in (0x8769, 0x8825) else None
+            kept[tag] = exif[tag] if nested is None else {k: v for k, v in nested.items() if k not in _SIZE_TAGS}
+    return kept.tobytes()[len(b"Exif\0\0") :] if len(kept) else None

@@ -1,0 +1,77 @@
+"""How far around a pixel its upscaled pixels look, found by running the network."""
+
+import copy
+from typing import Optional, Set, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.search_space.esa import ESA
+
+#: Across the strips that are probed. Odd, as are their lengths, and wide enough for every kernel in use.
+_STRIP_WIDTH = 15
+_STRIP_LENGTHS = (33, 129, 513)
+#: A network that steps over pixels treats columns differently, with a period that divides this or is at most this.
+_POSITIONS = 6
+
+
+def halo(network: nn.Module, scale: int) -> Optional[int]:
+    """Low-resolution pixels on each side that an upscaled pixel depends on, or None when it is the whole image.
+
+    One column of pixels (then one row) of an image is NaN, and the outcome is NaN exactly where it depends on them. It
+    is None, too, for a network that treats some positions differently from others, such as one that resamples (ESA):
+    what it makes of a tile depends on where the tile is cut.
+
+    Args:
+        network: (N, 3, H, W) -> (N, 3, scale*H, scale*W), in evaluation mode. It is left as it is.
+        scale: the factor of upscaling.
+    """
+    if any(isinstance(module, ESA) for module in network.modules()):
+        return None
+    # In double precision a convolution is a plain sum; some of the fast ways for floats spread NaN over more pixels.
+    network = copy.deepcopy(network).cpu().double()
+    across = _reach_along(network, scale, vertical=False)
+    along = across and _reach_along(network, scale, vertical=True)
+    if across is None or along is None:
+        return None
+    reach = max(*across, *along)
+    return -(-reach // scale)
+
+
+_Reach = Tuple[int, int]
+
+
+def _reach_along(network: nn.Module, scale: int, vertical: bool) -> Optional[_Reach]:
+    """Upscaled pixels that one column (``vertical``: row) of pixels reaches to either side beyond its own; or None."""
+    for length in _STRIP_LENGTHS:
+        middle = length // 2
+        found: Set[_Reach] = set()
+        for position in range(middle, middle + _POSITIONS):
+            reach = _reach(_poisoned(network, length, position, vertical), scale, position)
+            if reach is None:
+                break
+            found.add(reach)
+        else:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+@torch.inference_mode()
+def _poisoned(network: nn.Module, length: int, position: int, vertical: bool) -> Tensor:
+    """Which lines of the outcome have NaN when the line ``position`` of a strip is NaN: (scale * length,)."""
+    generator = torch.Generator().manual_seed(0)
+    strip = torch.rand(1, 3, _STRIP_WIDTH, length, dtype=torch.float64, generator=generator)
+    strip[..., position] = float("nan")
+    if vertical:
+        return network(strip.transpose(2, 3))[0].isnan().any(dim=0).any(dim=1)
+    return network(strip)[0].isnan().any(dim=0).any(dim=0)
+
+
+def _reach(poisoned: Tensor, scale: int, position: int) -> Optional[_Reach]:
+    """From the lines with NaN, how far they go to both sides; None when they meet an end of the strip (or are none)."""
+    lines = poisoned.nonzero()
+    if len(lines) == 0 or poisoned[0] or poisoned[-1]:
+        return None
+    before = scale * position - int(lines[0])
+    after = int(lines[-1]) - (scale * (position + 1) - 1)
+    return max(0, before), max(0, after)

@@ -1,0 +1,84 @@
+"""Cutting an image into tiles whose results put together are the result of the whole."""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+from quantnas_sr.errors import OptionError
+
+#: Overlap of tiles, on each side, for a network that looks at the whole image.
+USUAL_OVERLAP = 16
+
+
+class Window(NamedTuple):
+    """What the network sees of an axis, ``start`` to ``stop``, and the part of it whose outcome is right and kept.
+
+    Everything in low-resolution pixels of the image; the stops do not belong to it.
+    """
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+def windows(length: int, tile: int, halo: int) -> List[Window]:
+    """Windows of one length, at most ``tile``, whose kept parts make up an axis of ``length`` pixels.
+
+    Each kept part has ``halo`` pixels around it, but for the ends of the axis, where the network pads as it does for
+    the whole image. No more windows than needed, and no longer than that number needs.
+
+    >>> windows(10, 6, 1)
+    [Window(start=0, stop=6, keep_start=0, keep_stop=5), Window(start=4, stop=10, keep_start=5, keep_stop=10)]
+
+    Raises:
+        OptionError: the tile is too small to have anything but halo.
+    """
+    if tile >= length:
+        return [Window(0, length, 0, length)]
+    check_tile(tile, halo)
+    count = -(-(length - 2 * halo) // (tile - 2 * halo))
+    tile = -(-(length + 2 * halo * (count - 1)) // count)
+    found, kept = [], 0
+    while kept < length:
+        start = min(max(0, kept - halo), length - tile)
+        keep_stop = length if start + tile == length else start + tile - halo
+        found.append(Window(start, start + tile, kept, keep_stop))
+        kept = keep_stop
+    return found
+
+
+def check_tile(tile: int, halo: int) -> None:
+    """Raise an OptionError unless a tile has pixels of its own beside the halo on both sides."""
+    if tile < smallest_tile(halo):
+        raise OptionError(
+            f"tile {tile} is too small: this network needs {halo} pixels around a tile. "
+            f"Allowed: {smallest_tile(halo)} or more"
+        )
+
+
+def smallest_tile(halo: int) -> int:
+    """The shortest side of a tile."""
+    return 2 * halo + 1
+
+
+def largest_tile(
+    size: Tuple[int, int], halo: int, pixels: int, pixels_per_line: float = 0
+) -> Optional[Tuple[int, int]]:
+    """Height and width of the largest tile within a number of pixels; as square as the image lets it be.
+
+    Args:
+        size: height and width of the image.
+        halo: see `windows`.
+        pixels: how many there may be.
+        pixels_per_line: what each line of a tile costs beside its pixels.
+
+    Returns:
+        None if not even the smallest tile is within it.
+    """
+    height, width = size
+    shortest = smallest_tile(halo)
+    for side in range(max(height, width), 0, -1):
+        tile = min(side, height), min(side, width)
+        if tile[0] * (tile[1] + pixels_per_line) <= pixels:
+            fits = all(a == whole or a >= shortest for a, whole in zip(tile, size))
+            return tile if fits else None
+    return None
