@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-export = ["onnx", "onnxruntime", "openvino"]
+export = ["onnx", "onnxscript", "onnxruntime", "openvino"]
 report = ["matplotlib"]
 sweep = ["submitit"]
 
@@ -35,7 +35,7 @@ setup(
         "export": export,
         "report": report,
         "sweep": sweep,
-        "test": ["pytest", *report, *sweep],
+        "test": ["pytest", *export, *report, *sweep],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

@@ -105,6 +105,15 @@ def _latency(args: argparse.Namespace) -> None:
     print(f"wrote {args.output}: {len(table.seconds)} times, {table.machine}")
 
 
+def _export(args: argparse.Namespace) -> None:
+    import quantnas_sr  # noqa: F401
+
+    _load_plugins()
+    from quantnas_sr.deploy.export import run
+
+    run(args)
+
+
 def _size(text: str) -> Tuple[int, int]:
     height, width = (_positive(side) for side in (text.split("x") if "x" in text else (text, text)))
     return height, width
@@ -189,6 +198,12 @@ def build_parser() -> argparse.ArgumentParser:
     latency.add_argument("--again", action="store_true", help="forget the times that the table has")
     latency.set_defaults(function=_latency)
 
+    export = commands.add_parser("export", help="a trained network as an integer ONNX file, checked")
+    from quantnas_sr.deploy.export import add_arguments as add_export_arguments
+
+    add_export_arguments(export)
+    export.set_defaults(function=_export)
+
     upscale = commands.add_parser("upscale", help="images through a trained or exported network")
     from quantnas_sr.deploy.upscale import add_arguments as add_upscale_arguments
 
@@ -208,7 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample|latency|upscale|pareto|report``."""
+    """``quantnas prepare|cost|draw|sample|latency|export|upscale|pareto|report``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

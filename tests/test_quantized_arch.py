@@ -13,7 +13,7 @@ from torch import nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.cost import count
-from quantnas_sr.errors import CalibrationError, OptionError
+from quantnas_sr.errors import CalibrationError, DataError, OptionError
 from quantnas_sr.quantization import HWGQ, LSQActivation, QuantConv2d, set_quantize
 
 
@@ -83,7 +83,7 @@ def test_at_32_bits_it_is_the_network_itself(arch):
     network.load_state_dict(base.state_dict(), strict=True)
     x = images()
     assert torch.equal(network(x), base(x))
-    assert network.state_dict().keys() == base.state_dict().keys()
+    assert network.state_dict().keys() - {"_extra_state"} == base.state_dict().keys()
 
 
 @every_arch
@@ -391,3 +391,28 @@ def test_bare_weights_and_checkpoints_load_whatever_key_is_named(tmp_path, key, 
     model.get_bare_model = lambda net: net
     model.load_network(network, str(tmp_path / "net.pth"), True, key)
     assert torch.equal(network.fea_conv.weight, base.fea_conv.weight)
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_a_checkpoint_alone_rebuilds_it(tmp_path, average):
+    from quantnas_sr.deploy.checkpoint import load_network
+
+    network = QuantizedArch(RFDN, bits=4, bits_by_layer={"fea_conv": 8}, skip=["*conv4"])
+    network(images())
+    key = "params_ema" if average else "params"
+    torch.save({"params": QuantizedArch(RFDN, bits=2).state_dict(), key: network.state_dict()}, tmp_path / "net.pth")
+    again = load_network(tmp_path / "net.pth")
+    x = images()
+    assert torch.equal(again(x), network.eval()(x))
+    assert again.network.fea_conv.bits == 8 and type(again.network.B1.esa.conv4) is nn.Conv2d
+
+
+def test_a_checkpoint_of_an_arch_that_is_not_registered_here_says_so(tmp_path):
+    from quantnas_sr.deploy.checkpoint import load_network
+
+    network = QuantizedArch(RFDN)
+    network(images())
+    network.arguments["arch"]["type"] = "RFDM"
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    with pytest.raises(DataError, match="unknown type 'RFDM', did you mean 'RFDN'"):
+        load_network(tmp_path / "net.pth")

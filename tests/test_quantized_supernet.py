@@ -248,7 +248,8 @@ def test_weights_of_the_network_in_full_precision_load_strictly(arch, bit_mixer,
     derived.load_state_dict(base.state_dict())
     found = net.derive().state_dict()
     assert found.keys() == derived.state_dict().keys()
-    assert all(torch.equal(found[key], value) for key, value in derived.state_dict().items())
+    del found["_extra_state"]
+    assert all(torch.equal(value, derived.state_dict()[key]) for key, value in found.items())
 
 
 @every_arch

@@ -1,5 +1,6 @@
 """Any BasicSR network with its convolutions quantized."""
 
+import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
@@ -11,6 +12,7 @@ from quantnas_sr.archs.base_network import build, convolutions, matching, replac
 from quantnas_sr.archs.bits_by_layer import BitsByLayer
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits
+from quantnas_sr.search_space.derived import EXTRA_STATE
 
 
 @ARCH_REGISTRY.register()
@@ -19,7 +21,8 @@ class QuantizedArch(nn.Module):
 
     Nothing else of the network changes, and layers of 32 bits stay as they are. The state dict is the network's own and
     that of the quantizers beside it; a checkpoint of the network in full precision loads too, strictly, and the
-    quantizers then start from its weights.
+    quantizers then start from its weights. The state dict says what the network is built from, so that a checkpoint
+    alone rebuilds it.
 
     ``hwgq`` cuts off what is negative in a layer's input, as a ReLU would, and what is far above 1: it is for inputs
     that are neither.
@@ -59,6 +62,8 @@ class QuantizedArch(nn.Module):
                 if widths[name] != FULL_PRECISION
             }
         replace(self.network, quantized)
+        arguments = {"arch": dict(arch), "bits": bits, "bits_by_layer": widths}
+        self.arguments = {**arguments, "activation_quantizer": activation_quantizer}
 
     def forward(self, x: Tensor) -> Tensor:
         """As the network's."""
@@ -71,11 +76,15 @@ class QuantizedArch(nn.Module):
                 yield name, module
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Dict[str, Any]:
-        """That of the network, without a prefix of ours."""
-        return self.network.state_dict(*args, **kwargs)
+        """That of the network, without a prefix of ours, and what it is built from: JSON as bytes."""
+        state = self.network.state_dict(*args, **kwargs)
+        described = json.dumps({"quantized_arch": self.arguments}, default=list)
+        state[kwargs.get("prefix", "") + EXTRA_STATE] = torch.tensor(list(described.encode()), dtype=torch.uint8)
+        return state
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
         given = {key[len(prefix) :]: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
+        given.pop(EXTRA_STATE, None)
         for name, layer in self.network.named_modules(remove_duplicate=False):
             weight = given.get(f"{name}.weight") if isinstance(layer, QuantConv2d) else None
             if weight is not None and weight.shape == layer.weight.shape:

@@ -1,17 +1,45 @@
 """A trained network out of its checkpoint."""
 
+import json
 from pathlib import Path
-from typing import Union
+from typing import Any, Dict, Optional, Union
 
-from torch import nn
+from torch import Tensor, nn
 
-from quantnas_sr.search_space.derived import load_derived
+from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
 
 
-def load_network(path: Union[str, Path]) -> nn.Module:
+def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.Module:
     """Rebuild a trained network from its ``.pth`` alone, in evaluation mode on the CPU.
 
+    Args:
+        path: checkpoint of a derived network or of a `QuantizedArch`.
+        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+
     Raises:
-        GenotypeError: the file cannot be read, or is not the checkpoint of a network of this package.
+        GenotypeError, DataError: the file cannot be read, or is not the checkpoint of a network of this package.
     """
-    return load_derived(path)
+    state = read_state(path, param_key)
+    described = _description(state)
+    if described is None:
+        return derived_from(state, path)
+    try:
+        network = QuantizedArch(**described)
+        network.load_state_dict(state)
+    except OptionError as error:
+        raise DataError(f"{path}: {error}") from None
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise DataError(f"{path}: its weights do not fit the network that it describes: {problem}") from None
+    return network.eval()
+
+
+def _description(state: Dict[str, Tensor]) -> Optional[Dict[str, Any]]:
+    """The arguments of a `QuantizedArch`, or None where the checkpoint is of something else."""
+    try:
+        data = json.loads(bytes(state[EXTRA_STATE].tolist()))
+    except (AttributeError, ValueError):
+        return None
+    return data.get("quantized_arch") if isinstance(data, dict) else None

@@ -2,9 +2,10 @@
 
 import importlib.util
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknow
 
 CHECKPOINTS = (".pth", ".pt")
 _PREFIX = "quantnas_sr."
+#: Sizes of images that OpenVINO stays compiled for.
+_COMPILED_SIZES = 4
 
 
 class Network(ABC):
@@ -99,7 +102,11 @@ class _OnnxNetwork(Network):
 
 
 class OpenVINONetwork(_OnnxNetwork):
-    """An ``.onnx`` in OpenVINO, on the processor."""
+    """An ``.onnx`` in OpenVINO, on the processor. It is compiled for every size of image anew.
+
+    With the sizes left free, OpenVINO (2024.6 to 2026.4 at least) loses the inner one of two residual branches of
+    integer convolutions; with sizes that are known it computes what ONNX Runtime and PyTorch do.
+    """
 
     def __init__(self, path: Path, threads: Optional[int]) -> None:
         import openvino
@@ -114,16 +121,27 @@ class OpenVINONetwork(_OnnxNetwork):
         known = model.has_rt_info(["framework"])
         self._read(path, dict(model.get_rt_info(["framework"]).value) if known else {})
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
-        options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._run = openvino.Core().compile_model(model, "CPU", options)
-        except Exception as error:
-            raise DataError(f"{path}: OpenVINO cannot run it ({_complaint(error)})") from None
+            self._options["INFERENCE_NUM_THREADS"] = threads
+        self._path, self._model, self._core = path, model, openvino.Core()
+        self._compiled: OrderedDict[Tuple[int, ...], Any] = OrderedDict()
+
+    def _for(self, shape: Tuple[int, ...]) -> Any:
+        if shape not in self._compiled:
+            model = self._model.clone()
+            try:
+                model.reshape(list(shape))
+                self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
+            except Exception as error:
+                raise DataError(f"{self._path}: OpenVINO cannot run it ({_complaint(error)})") from None
+        self._compiled.move_to_end(shape)
+        while len(self._compiled) > _COMPILED_SIZES:
+            self._compiled.popitem(last=False)
+        return self._compiled[shape]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self._run({"lq": x})[0]
+        return self._for(x.shape)({"lq": x})[0]
 
 
 class OnnxRuntimeNetwork(_OnnxNetwork):

@@ -191,7 +191,8 @@ class LSQActivation(nn.Module):
             self.calibrate()
         self._calibrated = True
 
-    def _settled_step(self) -> Tensor:
+    def settled_step(self) -> Tensor:
+        """The step that counts, above zero; (1,)."""
         return (self.step / self.calibration).abs()
 
     def to_int(self, x: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class LSQActivation(nn.Module):
 
         The step must be set.
         """
-        return _to_int(x, self._settled_step(), *self._bounds())
+        return _to_int(x, self.settled_step(), *self._bounds())
 
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step``, differentiable in both; the first dimension is the batch.
@@ -211,7 +212,7 @@ class LSQActivation(nn.Module):
         low, high = self._bounds()
         largest = torch.maximum(high, -low - 1)
         step_gradient_scale = (largest * (x.numel() // len(x))).rsqrt()
-        return _LSQFunction.apply(x, self._settled_step(), low, high, step_gradient_scale)
+        return _LSQFunction.apply(x, self.settled_step(), low, high, step_gradient_scale)
 
     def full_precision(self, x: Tensor) -> Tensor:
         """What a layer reads while its quantizers are off: x."""

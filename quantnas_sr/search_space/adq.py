@@ -66,16 +66,17 @@ class ADQ(nn.Module):
             self.gamma = nn.Parameter(torch.tensor([1.5 if norm == "adq" else 1.0]))
             self.beta = nn.Parameter(torch.zeros(1))
 
-    def _scale(self, x: Tensor) -> Tensor:
+    def factor(self, std: Tensor) -> Tensor:
+        """What the branch is multiplied by, for the standard deviation of x; norms ``adq`` and ``adadm``."""
         if self.norm == "adq":
-            return self.gamma * sample_std(x) + self.beta
-        return torch.exp(self.gamma * torch.log(sample_std(x).clamp_min(1e-12)) + self.beta)
+            return self.gamma * std + self.beta
+        return torch.exp(self.gamma * torch.log(std.clamp_min(1e-12)) + self.beta)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         y = normalized(self.bn_after, self.block(normalized(self.bn, x)))
         if self.norm in ("adq", "adadm"):
-            return torch.addcmul(x, y, self._scale(x).to(x.dtype))
+            return torch.addcmul(x, y, self.factor(sample_std(x)).to(x.dtype))
         return y + x
 
     def extra_repr(self) -> str:

@@ -11,8 +11,8 @@ from quantnas_sr.search_space.bit_mixer import quantized_operation
 from quantnas_sr.search_space.genotype import Genotype
 from quantnas_sr.search_space.space import get_search_space
 
-#: Where PyTorch keeps what `get_extra_state` returns for the network as a whole.
-_GENOTYPE_KEY = "_extra_state"
+#: Where a state dict keeps what the network as a whole is built from, as bytes of JSON (PyTorch's `get_extra_state`).
+EXTRA_STATE = "_extra_state"
 
 
 class DerivedNetwork(nn.Module):
@@ -78,7 +78,7 @@ def first_difference(theirs: Genotype, ours: Genotype) -> str:
 
 
 def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[str, Tensor]:
-    """The state dict of a derived network out of a checkpoint that BasicSR saved.
+    """The state dict out of a checkpoint that BasicSR saved, of a network that says there what it is built from.
 
     Args:
         path: the ``.pth``.
@@ -98,18 +98,26 @@ def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[
     if key not in checkpoint and key == "params_ema":
         key = "params"  # as BasicSR does
     state = checkpoint.get(key)
-    if not isinstance(state, dict) or _GENOTYPE_KEY not in state:
+    if not isinstance(state, dict) or EXTRA_STATE not in state:
         raise GenotypeError(f"{path}: carries no genotype under {key!r}, so it is not of a derived network")
     return state
 
 
-def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> DerivedNetwork:
-    """Rebuild a trained network from its checkpoint alone, in evaluation mode on the CPU. As `read_state`."""
-    state = read_state(path, param_key)
-    network = DerivedNetwork(Genotype.from_tensor(state[_GENOTYPE_KEY], where=str(path)))
+def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNetwork:
+    """The network of a state dict, in evaluation mode on the CPU; errors name ``path``.
+
+    Raises:
+        GenotypeError: the state dict does not describe a derived network, or does not fit it.
+    """
+    network = DerivedNetwork(Genotype.from_tensor(state[EXTRA_STATE], where=str(path)))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         problem = str(error).splitlines()[-1].strip()
         raise GenotypeError(f"{path}: its weights do not fit its genotype: {problem}") from None
     return network.eval()
+
+
+def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> DerivedNetwork:
+    """Rebuild a trained network from its checkpoint alone, in evaluation mode on the CPU. As `read_state`."""
+    return derived_from(read_state(path, param_key), path)

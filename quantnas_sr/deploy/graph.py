@@ -1,0 +1,123 @@
+"""A network as an ONNX graph, and helpers to rewrite it (on `onnx_ir`, which PyTorch's own exporter builds on)."""
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import nn
+
+#: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
+OPSET = 21
+#: Sides of the image that the graph is traced with; any other works.
+_TRACED = (2, 3, 33, 41)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PyTorch's exporter reports progress and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def trace(network: nn.Module) -> ir.Model:
+    """The graph of a network in the form of `inference.exportable`; batch, height and width are free.
+
+    Returns:
+        A model with the input ``lq`` (N, 3, H, W) and the output ``sr`` (N, 3, s*H, s*W), both float32.
+    """
+    free = torch.export.Dim.DYNAMIC
+    names = {"input_names": ["lq"], "output_names": ["sr"]}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            (torch.rand(_TRACED),),
+            dynamo=True,
+            dynamic_shapes=({0: free, 2: free, 3: free},),
+            opset_version=OPSET,
+            optimize=True,
+            verbose=False,
+            **names,
+        )
+    return program.model
+
+
+class Editor:
+    """Inserts nodes into a graph, all of them in front of one that is there.
+
+    Args:
+        graph: what is edited.
+        before: the node in front of which new ones go.
+    """
+
+    def __init__(self, graph: ir.Graph, before: ir.Node) -> None:
+        self.graph, self.before = graph, before
+
+    def add(self, operator: str, inputs: Sequence[Any], domain: str = "", **attributes: Any) -> ir.Value:
+        """A new node's output."""
+        node = ir.node(operator, inputs, attributes, domain=domain)
+        self.graph.insert_before(self.before, node)
+        return node.outputs[0]
+
+    def constant(self, array: Union[np.ndarray, ir.TensorProtocol], name: str = "constant") -> ir.Value:
+        """A new initializer."""
+        return add_constant(self.graph, array, name)
+
+
+def add_constant(graph: ir.Graph, array: Union[np.ndarray, ir.TensorProtocol], name: str) -> ir.Value:
+    """A new initializer, under ``name`` or, if that is taken, a name made of it."""
+    unique, number = name, 0
+    while unique in graph.initializers:
+        number += 1
+        unique = f"{name}_{number}"
+    tensor = ir.tensor(array, name=unique) if isinstance(array, np.ndarray) else array
+    value = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def array_of(value: Optional[ir.Value]) -> Optional[np.ndarray]:
+    """The constant that a value is; None for what depends on the image, and for an input that is left out."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def ints(node: ir.Node, name: str, default: Sequence[int]) -> List[int]:
+    """An attribute of integers, or its default."""
+    attribute = node.attributes.get(name)
+    return list(default) if attribute is None else list(attribute.as_ints())
+
+
+def replace(node: ir.Node, value: ir.Value) -> None:
+    """Let ``value`` stand wherever the node's one output stands, and remove the node."""
+    (output,) = node.outputs
+    if output.is_graph_output():
+        outputs = node.graph.outputs
+        outputs[outputs.index(output)] = value
+        value.name, output.name = output.name, None
+    output.replace_all_uses_with(value)
+    node.graph.remove(node, safe=True)
+
+
+def tidy(model: ir.Model) -> None:
+    """Remove what nothing reads, and compute equal things once."""
+    from onnx_ir.passes import common
+
+    for step in (
+        common.CommonSubexpressionEliminationPass(),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.ClearMetadataAndDocStringPass(),
+    ):
+        step(model)

@@ -1,0 +1,169 @@
+"""From the nodes of `inference` to ONNX's own: QuantizeLinear, DequantizeLinear, and arithmetic on integers' behalf.
+
+A quantized image is an unsigned integer tensor from its QuantizeLinear to the DequantizeLinear in front of the
+convolutions that read it; what only moves its numbers in between (shuffle, concatenation) moves bytes.
+"""
+
+from typing import Callable, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+import onnx_ir as ir
+
+from quantnas_sr.deploy.graph import Editor, array_of, replace
+from quantnas_sr.deploy.inference import DOMAIN
+
+WEIGHTS_FORMATS = ("int8", "int4")
+
+
+class Rounding(NamedTuple):
+    """How a tensor was rounded: integers 0 .. 2^bits - 1 times ``step``, ``zero_point`` stands for 0."""
+
+    step: float
+    zero_point: int
+    bits: int
+
+    @classmethod
+    def of(cls, node: ir.Node) -> "Rounding":
+        """That of a ``Quantize`` node."""
+        attributes = node.attributes
+        return cls(*(attributes[name].value for name in cls._fields))
+
+    @property
+    def dtype(self) -> type:
+        """Of the integers in memory."""
+        return np.uint8 if self.bits <= 8 else np.uint16
+
+    @property
+    def fills_dtype(self) -> bool:
+        """Whether saturation of the type is that of the quantizer."""
+        return self.bits in (8, 16)
+
+
+def concatenate_integers(graph: ir.Graph) -> None:
+    """Round what is concatenated before it is, so that it is bytes that are copied."""
+    for node in list(graph):
+        source = node.inputs[0].producer() if node.op_type == "Quantize" else None
+        if source is not None and source.op_type == "Concat" and source.domain == "":
+            editor = Editor(graph, node)
+            attributes = dict(node.attributes)
+            parts = [editor.add("Quantize", [part], DOMAIN, **attributes) for part in source.inputs]
+            replace(node, editor.add("Concat", parts, axis=source.attributes["axis"].as_int()))
+
+
+class Lowering:
+    """Replaces all nodes of our domain.
+
+    Args:
+        model: of `graph.trace`; it is changed.
+        weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
+    """
+
+    def __init__(self, model: ir.Model, weights_format: str = "int8") -> None:
+        self.model, self.graph = model, model.graph
+        self.packs = weights_format == "int4"
+        self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
+        self.real: Dict[ir.Value, ir.Value] = {}
+
+    def run(self) -> None:
+        """Lower the whole graph."""
+        lower: Dict[str, Callable[[ir.Node, Editor], None]] = {
+            "Quantize": self._quantize,
+            "Conv": self._conv,
+            "Std": self._std,
+            "PadTo": self._pad_to,
+            "CropLike": self._crop_like,
+        }
+        for node in list(self.graph):
+            editor = Editor(self.graph, node)
+            if node.domain == DOMAIN:
+                lower[node.op_type](node, editor)
+            elif any(value in self.rounded for value in node.inputs):
+                self._moves(node, editor)
+        self.model.opset_imports.pop(DOMAIN, None)
+
+    def _quantize(self, node: ir.Node, editor: Editor) -> None:
+        rounding, x = Rounding.of(node), node.inputs[0]
+        low, high = -rounding.zero_point, 2**rounding.bits - 1 - rounding.zero_point
+        if not rounding.fills_dtype:
+            ends = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in (low, high)]
+            x = editor.add("Clip", [x, *ends])
+        integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
+        self.rounded[node.outputs[0]] = integers, rounding
+
+    def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
+        step = editor.constant(np.array(rounding.step, np.float32), "step")
+        return [step, editor.constant(np.array(rounding.zero_point, rounding.dtype), "zero_point")]
+
+    def _moves(self, node: ir.Node, editor: Editor) -> None:
+        """What only moves numbers moves the integers; anything else reads real numbers."""
+        roundings = {self.rounded[value][1] for value in node.inputs if value in self.rounded}
+        everything = all(value in self.rounded for value in node.inputs)
+        if node.op_type in ("DepthToSpace", "Concat") and everything and len(roundings) == 1:
+            integers = [self.rounded[value][0] for value in node.inputs]
+            moved = editor.add(node.op_type, integers, **dict(node.attributes))
+            self.rounded[node.outputs[0]] = moved, roundings.pop()
+            return
+        for index, value in enumerate(node.inputs):
+            if value in self.rounded:
+                node.replace_input_with(index, self._dequantized(value, editor))
+
+    def _dequantized(self, value: ir.Value, editor: Editor) -> ir.Value:
+        integers, rounding = self.rounded[value]
+        if value not in self.real:
+            self.real[value] = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
+        return self.real[value]
+
+    def _conv(self, node: ir.Node, editor: Editor) -> None:
+        image, weight, scale, *bias = node.inputs
+        attributes = dict(node.attributes)
+        attributes.pop("bits")
+        integers = self._weight(weight, editor)
+        real = editor.add("DequantizeLinear", [integers, scale], axis=0)
+        kernel = list(array_of(weight).shape[2:])
+        inputs = [self._dequantized(image, editor), real, *bias]
+        replace(node, editor.add("Conv", inputs, kernel_shape=kernel, **attributes))
+
+    def _weight(self, weight: ir.Value, editor: Editor) -> ir.Value:
+        values = array_of(weight)
+        low, high = values.min(), values.max()
+        if self.packs and low >= -8 and high <= 7:
+            return editor.constant(_packed(values, weight.name), weight.name)
+        dtype = np.int8 if low >= -128 and high <= 127 else np.int16
+        return editor.constant(values.astype(dtype), weight.name)
+
+    def _std(self, node: ir.Node, editor: Editor) -> None:
+        """sqrt((sum x^2 - n mean^2) / (n - 1)) over channels and pixels, n = C * H * W."""
+        (x,) = node.inputs
+        axes = editor.constant(np.array([1, 2, 3], np.int64), "axes")
+        sides = editor.add("Shape", [x], start=1, end=4)
+        n = editor.add("Cast", [editor.add("ReduceProd", [sides], keepdims=1)], to=ir.DataType.FLOAT)
+        less = editor.add("Sub", [n, editor.constant(np.array([1], np.float32), "one")])
+        mean = editor.add("ReduceMean", [x, axes], keepdims=1)
+        mean_of_squares = editor.add("Div", [editor.add("ReduceSumSquare", [x, axes], keepdims=1), n])
+        variance = editor.add("Sub", [mean_of_squares, editor.add("Mul", [mean, mean])])
+        unbiased = editor.add("Mul", [variance, editor.add("Div", [n, less])])
+        zero = editor.constant(np.array(0, np.float32), "nothing")
+        replace(node, editor.add("Sqrt", [editor.add("Max", [unbiased, zero])]))
+
+    def _pad_to(self, node: ir.Node, editor: Editor) -> None:
+        """Repeat the lower and right border until both sides are long enough."""
+        (x,) = node.inputs
+        side = editor.constant(np.array([node.attributes["side"].as_int()] * 2, np.int64), "side")
+        lacking = editor.add("Sub", [side, editor.add("Shape", [x], start=2, end=4)])
+        none = editor.constant(np.zeros(2, np.int64), "none")
+        pads = editor.add("Concat", [none, editor.add("Max", [lacking, none])], axis=0)
+        axes = editor.constant(np.array([2, 3], np.int64), "sides")
+        replace(node, editor.add("Pad", [x, pads, None, axes], mode="edge"))
+
+    def _crop_like(self, node: ir.Node, editor: Editor) -> None:
+        x, like = node.inputs
+        none = editor.constant(np.zeros(2, np.int64), "none")
+        axes = editor.constant(np.array([2, 3], np.int64), "sides")
+        ends = editor.add("Shape", [like], start=2, end=4)
+        replace(node, editor.add("Slice", [x, none, ends, axes]))
+
+
+def _packed(values: np.ndarray, name: str) -> ir.TensorProtocol:
+    import ml_dtypes
+
+    return ir.tensor(values.astype(ml_dtypes.int4), dtype=ir.DataType.INT4, name=name)
