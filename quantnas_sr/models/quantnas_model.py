@@ -2,7 +2,7 @@
 
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import torch
 from basicsr.utils import get_root_logger
@@ -12,7 +12,8 @@ from quantnas_sr.cost import count
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 
-#: Images of this many iterations set the trained steps of activations, unless the options say otherwise.
+#: Images of so many iterations set the trained steps of activations, unless the options say otherwise; but at most a
+#: tenth of a training.
 CALIBRATION_ITERATIONS = 10
 
 
@@ -21,9 +22,9 @@ class QuantNASModel(ExperimentModel):
     """BasicSR's `SRModel` for a network whose convolutions quantize.
 
     ``train: fp_warmup`` trains in full precision for that share of the iterations first; then the LSQ steps start from
-    the weights that were reached. The next ``train: calibration_iter`` iterations (10) train nothing where activations
-    have trained steps that are not set: they look at the images that the steps start from. What the network costs is
-    logged at the start.
+    the weights that were reached. The next ``train: calibration_iter`` iterations (10, at most a tenth) train nothing
+    where activations have trained steps that are not set: they look at the images that the steps start from. What the
+    network costs is logged at the start.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -42,7 +43,8 @@ class QuantNASModel(ExperimentModel):
         super().init_training_settings()
         train = self.opt["train"]
         self.fp_iterations = int(train.get("fp_warmup", 0) * train["total_iter"])
-        iterations = int(train.get("calibration_iter", CALIBRATION_ITERATIONS))
+        by_default = min(CALIBRATION_ITERATIONS, int(train["total_iter"]) // 10)
+        iterations = int(train.get("calibration_iter", by_default))
         calibrates = iterations and not is_calibrated(self.get_bare_model(self.net_g))
         self.calibrated_at = self.fp_iterations + iterations if calibrates else 0
 
@@ -58,26 +60,30 @@ class QuantNASModel(ExperimentModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step, quantized or in the warm-up; or a look at the activations."""
-        if self.fp_iterations:
-            self._set_quantize(current_iter > self.fp_iterations)
         if self._calibrates(current_iter):
             self._calibrate(first=current_iter == self.fp_iterations + 1, last=current_iter == self.calibrated_at)
-        else:
-            super().optimize_parameters(current_iter)
+            return
+        if self.fp_iterations:
+            self._set_quantize(current_iter > self.fp_iterations)
+        super().optimize_parameters(current_iter)
 
     @torch.no_grad()
     def _calibrate(self, first: bool, last: bool) -> None:
-        network = self.get_bare_model(self.net_g)
         if first:
-            observe_inputs(network)
-        network(self.lq)
+            self._set_quantize(True)
+            for network in self._networks():
+                observe_inputs(self.get_bare_model(network))
+        self.get_bare_model(self.net_g)(self.lq)
         self.log_dict = OrderedDict()
         if last:
-            calibrate_inputs(network)
+            for network in self._networks():
+                calibrate_inputs(self.get_bare_model(network))
             if hasattr(self, "net_g_ema"):
                 self.model_ema(decay=0)
 
+    def _networks(self) -> List[torch.nn.Module]:
+        return [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]
+
     def _set_quantize(self, quantize: bool) -> None:
-        networks = [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]
-        for network in networks:
+        for network in self._networks():
             set_quantize(network, quantize)

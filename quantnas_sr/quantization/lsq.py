@@ -163,7 +163,7 @@ class LSQActivation(nn.Module):
         return low, low + (2.0**self.bits - 1)
 
     def observe(self) -> None:
-        """From now on look at what goes through `full_precision`, until `calibrate`."""
+        """From now on look at what goes through `full_precision` in training mode, until `calibrate`."""
         self._seen = SeenValues()
 
     @torch.no_grad()
@@ -216,7 +216,7 @@ class LSQActivation(nn.Module):
 
     def full_precision(self, x: Tensor) -> Tensor:
         """What a layer reads while its quantizers are off: x."""
-        if self._seen is not None:
+        if self._seen is not None and self.training:
             self._seen.add(x)
         return x
 

@@ -1,0 +1,358 @@
+"""`quantnas export`: what it writes computes what PyTorch computes, in every runtime, and bad input gets one line."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+import onnx  # noqa: E402
+
+from quantnas_sr import cli  # noqa: E402
+from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
+from quantnas_sr.deploy import export as exporting  # noqa: E402
+from quantnas_sr.deploy import open_network, upscale  # noqa: E402
+from quantnas_sr.deploy.check import agreement, check  # noqa: E402
+from quantnas_sr.deploy.export import build_model, export, installed_runtimes  # noqa: E402
+from quantnas_sr.deploy.folding import fold_both, fold_kernel  # noqa: E402
+from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
+from quantnas_sr.errors import DataError  # noqa: E402
+from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space  # noqa: E402
+from quantnas_sr.search_space.operations import COMMON_OPERATIONS, check_operation  # noqa: E402
+from quantnas_sr.search_space.space import check_fits  # noqa: E402
+
+RUNTIMES = installed_runtimes()
+#: So many random genotypes are tried; `QUANTNAS_GENOTYPES=200 pytest tests/test_export.py` takes half an hour.
+GENOTYPES = int(os.environ.get("QUANTNAS_GENOTYPES", "6"))
+
+
+def fits(operation, slot, num_feat):
+    try:
+        check_fits(check_operation(operation), slot, num_feat)
+    except ValueError:
+        return False
+    return True
+
+
+def random_genotype(seed):
+    """Any operation that fits, at any width, in either space, at any scale, with any norm."""
+    rng = random.Random(seed)
+    name = ("basic", "rfdn")[seed % 2]
+    scale, num_feat, num_block = rng.choice((2, 3, 4)), 12, rng.choice((1, 2))
+    slots = {}
+    for slot_name, slot in get_search_space(name).slots(scale, num_feat, num_block).items():
+        operations = [operation for operation in COMMON_OPERATIONS if fits(operation, slot, num_feat)]
+        slots[slot_name] = Choice(rng.choice(operations), rng.choice((*range(2, 9), 32)))
+    norm = rng.choice(("adq", "adq", "adadm", "batch", "none"))
+    return Genotype(name, scale, num_feat, num_block, norm, slots)
+
+
+def settled(network):
+    """With statistics and steps of a few batches, and with weights that let the branches be heard."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 4 and parameter.numel() > parameter.shape[0]:
+                parameter.mul_(1.5)
+        network.train()
+        for _ in range(3):
+            network(torch.rand(2, 3, 24, 24))
+    return network.eval()
+
+
+def saved(network, path):
+    torch.save({"params": network.state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory):
+    """A checkpoint of the basic space with ADQ, in which convolutions of 8, 4 and 2 bits meet."""
+    slots = get_search_space("basic").slots(4, 12, 2)
+    widths = dict(zip(slots, (8, 8, 4, 8, 8, 2, 8, 4)))
+    genotype = Genotype("basic", 4, 12, 2, "adq", {name: Choice("simple_3x3", widths.get(name, 8)) for name in slots})
+    return saved(settled(DerivedNetwork(genotype)), tmp_path_factory.mktemp("basic") / "net.pth")
+
+
+def image(height, width, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (1, 3, height, width))
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+# --- the same pixels
+
+
+@pytest.mark.parametrize("seed", range(GENOTYPES))
+def test_every_runtime_computes_what_pytorch_computes(seed, tmp_path):
+    genotype = random_genotype(seed)
+    network = settled(DerivedNetwork(genotype))
+    static = seed % 3 == 0 and genotype.norm in ("adq", "adadm")
+    path = tmp_path / "net.onnx"
+    weights_format = ("int8", "int4")[seed % 2]
+    export(saved(network, tmp_path / "net.pth"), str(path), "static" if static else "dynamic", None, weights_format)
+    if static:
+        make_static(network, statistics(network))
+    onnx.checker.check_model(str(path), full_check=True)
+    for size in ((17, 30), (1, 1), (40, 5)):
+        check(network, path, RUNTIMES, [image(*size)])
+    assert open_network(path).scale == genotype.scale
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    "arch",
+    [
+        {"type": "RFDN", "num_feat": 8, "num_block": 1, "upscale": 2},
+        {"type": "ESPCN", "upscale": 3},
+        {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 4},
+        {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2},
+    ],
+    ids=lambda arch: arch["type"],
+)
+def test_any_network_leaves_with_its_own_checkpoint(arch, runtime, tmp_path):
+    network = settled(QuantizedArch(arch, bits=8))
+    export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
+    (result,) = check(network, tmp_path / "net.onnx", [runtime], [image(20, 33), image(2, 3)])
+    assert result.equal > 0.9
+
+
+def test_batches_and_sizes_are_free(basic, tmp_path):
+    export(basic, str(tmp_path / "net.onnx"))
+    batch = np.concatenate([image(21, 18, seed) for seed in range(3)])
+    for runtime in RUNTIMES:
+        run = open_network(tmp_path / "net.onnx", runtime)
+        together, alone = run(batch), np.concatenate([run(single[None]) for single in batch])
+        assert together.shape == (3, 3, 84, 72)
+        np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_the_float_twin_computes_the_network_without_quantizers(basic, tmp_path):
+    from quantnas_sr.deploy.checkpoint import load_network
+    from quantnas_sr.quantization import set_quantize
+
+    export(basic, str(tmp_path / "net.onnx"), quantized=False)
+    network = load_network(basic)
+    set_quantize(network, False)
+    x = image(15, 22)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x)).numpy()
+    for runtime in RUNTIMES:
+        np.testing.assert_allclose(open_network(tmp_path / "net.onnx", runtime)(x), expected, atol=1e-4)
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "net.onnx")).graph.node}
+    assert not kinds & {"QuantizeLinear", "DequantizeLinear"}
+
+
+# --- what is in the file
+
+
+def test_weights_are_integers_and_the_file_says_where_it_comes_from(basic, tmp_path):
+    export(basic, str(tmp_path / "net.onnx"), command="quantnas export a b")
+    model = onnx.load(str(tmp_path / "net.onnx"))
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    weights = {i.name: i for i in model.graph.initializer}
+    source = {output: node for node in model.graph.node for output in node.output}
+    for node in convolutions:
+        dequantize = source[node.input[1]]
+        assert dequantize.op_type == "DequantizeLinear"
+        assert weights[dequantize.input[0]].data_type == onnx.TensorProto.INT8
+    assert not {node.op_type for node in model.graph.node} & {"BatchNormalization"}
+    assert {node.domain for node in model.graph.node} == {""}
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert (said["quantnas_sr.scale"], said["quantnas_sr.adq"], said["quantnas_sr.halo"]) == ("4", "dynamic", "")
+    assert json.loads(said["quantnas_sr.bits"]) == [2, 4, 8]
+    assert said["quantnas_sr.command"] == "quantnas export a b"
+    assert (
+        Genotype.from_dict(json.loads(said["quantnas_sr.genotype"]))
+        == DerivedNetwork(json.loads(said["quantnas_sr.genotype"])).genotype
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_packed_weights_take_half_the_room(bits, tmp_path):
+    slots = get_search_space("basic").slots(4, 36, 2)
+    genotype = Genotype("basic", 4, 36, 2, "adq", {name: Choice("simple_3x3", bits) for name in slots})
+    weights = saved(settled(DerivedNetwork(genotype)), tmp_path / "net.pth")
+    sizes = {}
+    for kind in ("int8", "int4"):
+        sizes[kind] = export(weights, str(tmp_path / f"{kind}.onnx"), weights_format=kind).bytes
+    assert sizes["int4"] <= 0.6 * sizes["int8"]
+    x = image(16, 16)
+    for runtime in RUNTIMES:
+        whole, packed = (open_network(tmp_path / f"{kind}.onnx", runtime)(x) for kind in ("int8", "int4"))
+        assert agreement(runtime, [whole], [packed]).off <= 1e-2
+
+
+# --- static ADQ and tiles
+
+
+@pytest.mark.parametrize("norm", ["adq", "adadm"])
+def test_static_adq_is_adq_where_the_deviation_is_the_constant(norm):
+    slots = get_search_space("basic").slots(2, 12, 1)
+    genotype = Genotype("basic", 2, 12, 1, norm, {name: Choice("simple_3x3", 8) for name in slots})
+    network, x = settled(DerivedNetwork(genotype)), torch.from_numpy(image(20, 20))
+    with torch.no_grad():
+        expected = network(x)
+        stds = calibrated(network, [x])
+        assert stds.keys() == statistics(network).keys() and len(stds) == 3
+        static = make_static(network, stds)
+        torch.testing.assert_close(static(x), expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(static(x / 4), network.skeleton.head(x / 4).mean())
+    assert sum(isinstance(module, StaticADQ) for module in static.modules()) == 3
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_with_static_adq_tiles_are_the_whole(basic, runtime, tmp_path):
+    export(basic, str(tmp_path / "net.onnx"), adq="static")
+    run, rng = open_network(tmp_path / "net.onnx", runtime), np.random.default_rng(0)
+    assert run.halo is not None
+    for _ in range(20):
+        height, width, tile = rng.integers(40, 90, 3)
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        whole, tiled = upscale(pixels, run, tile=200), upscale(pixels, run, tile=int(tile) + 2 * run.halo)
+        assert np.array_equal(whole, tiled)
+
+
+def test_calibration_images_set_the_constants(basic, tmp_path):
+    import cv2
+
+    outputs = []
+    for name, strength in (("dark", 20), ("bright", 255)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.random.default_rng(0).integers(0, strength, (30, 30, 3)))
+        export(basic, str(tmp_path / f"{name}.onnx"), adq="static", calibration=str(tmp_path / name))
+        outputs.append(open_network(tmp_path / f"{name}.onnx")(image(16, 16)))
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+
+
+# --- folding
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (7, 3), (1, 9)])
+@pytest.mark.parametrize("block", [2, 3, 4])
+def test_folded_kernels_compute_blocks(kernel, block):
+    torch.manual_seed(0)
+    weight = torch.randn(3, 5, *kernel, dtype=torch.float64)
+    x = torch.randn(2, 5, 6 * block, 4 * block, dtype=torch.float64)
+    padding = [side // 2 for side in kernel]
+    expected = torch.nn.functional.conv2d(x, weight, padding=padding)
+    folded = torch.from_numpy(fold_kernel(weight.numpy(), (block, block)))
+    blocks = torch.nn.functional.conv2d(x, folded, stride=block, padding=padding)
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(blocks, block), expected)
+    both = torch.from_numpy(fold_both(weight.numpy(), block))
+    unshuffled = torch.nn.functional.pixel_unshuffle(x, block)
+    blocks = torch.nn.functional.conv2d(unshuffled, both, padding=[side // 2 for side in both.shape[2:]])
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(blocks, block), expected)
+
+
+def test_folding_leaves_one_float_shuffle_and_changes_no_number(basic):
+    import onnx_ir as ir
+    import onnxruntime
+
+    from quantnas_sr.deploy.checkpoint import load_network
+
+    outputs = []
+    for folds in (True, False):
+        model = build_model(load_network(basic), folds=folds)
+        proto = ir.to_proto(model)
+        shuffles = [node for node in proto.graph.node if node.op_type == "DepthToSpace"]
+        assert len(shuffles) == (2 if folds else 1)
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        outputs.append(session.run(None, {"lq": image(19, 23)})[0])
+    assert agreement("onnxruntime", [outputs[0]], [outputs[1]]).off <= 1e-3
+
+
+# --- what is refused
+
+
+def complaint(capsys, *arguments):
+    assert cli.main(["export", *map(str, arguments)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and said.startswith("quantnas: ")
+    return said
+
+
+def refused(name):
+    return {
+        "missing": ("nowhere.pth", "net.onnx", "nowhere.pth"),
+        "no_checkpoint": (__file__, "net.onnx", "not a checkpoint"),
+        "suffix": (None, "net.tflite", "does not end in .onnx"),
+        "folder": (None, "folder.onnx", "is a folder"),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["missing", "no_checkpoint", "suffix", "folder"])
+def test_bad_input_gets_one_line_and_leaves_nothing(name, basic, tmp_path, capsys):
+    weights, output, said = refused(name)
+    (tmp_path / "folder.onnx").mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert said in complaint(capsys, weights or basic, tmp_path / output)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_float_checkpoint_is_refused(tmp_path, capsys):
+    torch.save({"params": {"weight": torch.zeros(3)}}, tmp_path / "float.pth")
+    assert "carries no genotype" in complaint(capsys, tmp_path / "float.pth", tmp_path / "net.onnx")
+
+
+def test_static_adq_needs_adq_and_calibration_needs_static(basic, tmp_path, capsys):
+    slots = get_search_space("basic").slots(2, 12, 1)
+    genotype = Genotype("basic", 2, 12, 1, "batch", {name: Choice("simple_1x1", 8) for name in slots})
+    plain = saved(settled(DerivedNetwork(genotype)), tmp_path / "net.pth")
+    assert "has no ADQ" in complaint(capsys, plain, tmp_path / "net.onnx", "--adq", "static")
+    assert "for `--adq static` only" in complaint(capsys, basic, tmp_path / "net.onnx", "--calibration", tmp_path)
+    said = complaint(capsys, basic, tmp_path / "net.onnx", "--adq", "static", "--calibration", tmp_path)
+    assert "no image there" in said
+    (tmp_path / "broken.png").write_bytes(b"no")
+    said = complaint(capsys, basic, tmp_path / "net.onnx", "--adq", "static", "--calibration", tmp_path)
+    assert "broken.png: not an image" in said
+
+
+def test_activations_that_were_never_calibrated_are_refused(tmp_path, capsys):
+    torch.save({"params": QuantizedArch({"type": "ESPCN"}).state_dict()}, tmp_path / "net.pth")
+    assert "no quantization steps yet" in complaint(capsys, tmp_path / "net.pth", tmp_path / "net.onnx")
+
+
+def test_a_file_that_differs_is_not_left_and_the_layer_is_named(basic, tmp_path, capsys, monkeypatch):
+    def spoiled(network, *args, **kwargs):
+        model = build_model(network, *args, **kwargs)
+        import onnx_ir as ir
+
+        name = next(name for name in model.graph.initializers if "body.1.0.weight" in name)
+        value = model.graph.initializers[name]
+        value.const_value = ir.tensor(np.flip(value.const_value.numpy(), 0).copy(), name=name)
+        return model
+
+    monkeypatch.setattr(exporting, "build_model", spoiled)
+    (tmp_path / "net.onnx").write_text("the old file")
+    said = complaint(capsys, basic, tmp_path / "net.onnx")
+    assert "computes something else" in said and "that skeleton." in said
+    assert (tmp_path / "net.onnx").read_text() == "the old file"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_what_is_missing_is_named_with_its_extra(basic, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'quantnas_sr[export]'" in complaint(capsys, basic, tmp_path / "net.onnx")
+
+
+def test_the_command_says_how_it_agrees(basic, tmp_path, capsys):
+    assert cli.main(["export", basic, str(tmp_path / "net.onnx")]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{runtime}: " in printed for runtime in RUNTIMES)
+    assert f"wrote {Path(tmp_path / 'net.onnx')}" in printed
+    with pytest.raises(DataError, match="was not written by quantnas export"):
+        open_network(_foreign(tmp_path))
+
+
+def _foreign(folder):
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [other])), folder / "foreign.onnx")
+    return folder / "foreign.onnx"
