@@ -35,7 +35,7 @@ setup(
         "export": export,
         "report": report,
         "sweep": sweep,
-        "test": ["pytest", *export, *report, *sweep],
+        "test": ["pytest", "pytest-xdist", *export, *report, *sweep],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={
