@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 export = ["onnx", "onnxscript", "onnxruntime", "openvino"]
 report = ["matplotlib"]
 sweep = ["submitit"]
+spandrel = ["spandrel"]
 
 setup(
     name="quantnas_sr",
@@ -35,7 +36,8 @@ setup(
         "export": export,
         "report": report,
         "sweep": sweep,
-        "test": ["pytest", "pytest-xdist", *export, *report, *sweep],
+        "spandrel": spandrel,
+        "test": ["pytest", "pytest-xdist", *export, *report, *sweep, *spandrel],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

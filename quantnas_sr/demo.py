@@ -4,6 +4,7 @@ Every step is a command that can be typed by hand; it is printed before it runs.
 ``experiments/demo``.
 """
 
+import json
 import os
 import re
 import shutil
@@ -31,8 +32,10 @@ DATA = Path("datasets/demo")
 RESULT = Path("experiments/demo")
 GENOTYPE = Path("experiments/demo_search/genotype.yml")
 OURS = Path("results/demo_test/visualization/held_out")
+TRAINED = Path("experiments/demo_train/models/net_g_latest.pth")
 
 _SHOWN = re.compile(r"INFO: (\[demo_.*|Current genotype.*|Cost for .*)")
+_SAID = re.compile(r"^((?:wrote|openvino|onnxruntime|\|).*)")
 
 
 class Score(NamedTuple):
@@ -70,7 +73,7 @@ def run(*command: str) -> None:
     with subprocess.Popen(script, env={"OMP_NUM_THREADS": "1", **os.environ}, **streams) as process:
         for line in process.stdout:
             lines.append(line)
-            shown = _SHOWN.search(line)
+            shown = _SHOWN.search(line) or _SAID.search(line)
             if shown:
                 print(f"  {shown[1].strip()}", flush=True)
     if process.returncode:
@@ -123,6 +126,17 @@ def table(scores: Dict[str, List[Score]]) -> str:
     )
 
 
+def speed_up() -> str:
+    """The lines that say how much faster the integer network is than its float twin, here and now."""
+    rows = json.loads((RESULT / "benchmark/benchmark.json").read_text(encoding="utf-8"))["rows"]
+    lines = [
+        f"{row['runtime']}, {row['size']}: {row['ms']:.0f} ms, {row['speed_up']:.1f} times as fast as in float"
+        for row in rows
+        if row["speed_up"]
+    ]
+    return "\n" + "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Run the chain; returns the exit code."""
     start = time.time()
@@ -138,7 +152,13 @@ def main() -> int:
     run("quantnas", "draw", str(GENOTYPE), str(RESULT / "genotype.png"))
     run("basicsr", "train", "-opt", "options/demo/train.yml")
     run("basicsr", "test", "-opt", "options/demo/test.yml")
-    result = table(compare())
+    exported = str(RESULT / "net.onnx")
+    run("quantnas", "export", str(TRAINED), exported, "--images", f"{output}/test/LRbicx{SCALE}")
+    run("quantnas", "upscale", exported, f"{output}/test/LRbicx{SCALE}", str(RESULT / "upscaled"), "--overwrite")
+    run(
+        "quantnas", "benchmark", str(TRAINED), "--threads", "2", "--repeats", "9", "--output", str(RESULT / "benchmark")
+    )
+    result = table(compare()) + speed_up()
     with written_aside(RESULT / "results.md") as aside:
         aside.write_text(result, encoding="utf-8")
     print(f"\n{result}\nPictures: {RESULT}/comparison.png, {RESULT}/genotype.svg. {time.time() - start:.0f} s in all.")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
+import torch
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
@@ -21,7 +22,11 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
     Raises:
         GenotypeError, DataError: the file cannot be read, or is not the checkpoint of a network of this package.
     """
-    state = read_state(path, param_key)
+    return network_of(read_state(path, param_key), path)
+
+
+def network_of(state: Dict[str, Tensor], path: Union[str, Path]) -> nn.Module:
+    """The network of a state dict, as `load_network`; errors name ``path``."""
     described = _description(state)
     if described is None:
         return derived_from(state, path)
@@ -34,6 +39,13 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
         problem = str(error).splitlines()[-1].strip()
         raise DataError(f"{path}: its weights do not fit the network that it describes: {problem}") from None
     return network.eval()
+
+
+def scale_of(network: nn.Module) -> int:
+    """How many times as large a network makes an image; it is on the CPU."""
+    side = 16
+    with torch.inference_mode():
+        return network(torch.zeros(1, 3, side, side)).shape[-1] // side
 
 
 def _description(state: Dict[str, Tensor]) -> Optional[Dict[str, Any]]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from quantnas_sr.cost import count
-from quantnas_sr.deploy.checkpoint import load_network
+from quantnas_sr.deploy.checkpoint import load_network, scale_of
 from quantnas_sr.deploy.inference import exportable
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.static_adq import calibrated, is_dynamic, make_static, statistics
@@ -126,7 +126,7 @@ def export(
             raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
         stds = calibrated(network, _tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
         network = make_static(network, stds)
-    scale = _scale(network)
+    scale = scale_of(network)
     model = build_model(network, quantized, weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
     reach = halo(network, scale)
@@ -158,12 +158,6 @@ def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.n
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
     convolutions = sum(node.op_type == "Conv" for node in model.graph)
     return Exported(output, agreements, convolutions, size)
-
-
-def _scale(network: nn.Module) -> int:
-    side = 24
-    with torch.inference_mode():
-        return network(torch.zeros(1, 3, side, side)).shape[-1] // side
 
 
 def _widths(network: nn.Module) -> List[int]:

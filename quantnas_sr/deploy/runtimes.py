@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 import numpy as np
 import torch
 
-from quantnas_sr.deploy.checkpoint import load_network
+from quantnas_sr.deploy.checkpoint import load_network, scale_of
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
@@ -179,9 +179,7 @@ class TorchNetwork(Network):
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        side = 16
-        with torch.inference_mode():
-            self.scale = self._module(torch.zeros(1, 3, side, side)).shape[-1] // side
+        self.scale = scale_of(self._module)
         self._module.to(self._device)
 
     @cached_property
