@@ -22,18 +22,18 @@ from quantnas_sr.deploy.benchmark_table import Measurement, Row, Theory, markdow
 from quantnas_sr.deploy.checkpoint import load_network
 from quantnas_sr.deploy.export import ADQ_FORMS, RUNTIMES, export, installed_runtimes, require_export
 from quantnas_sr.deploy.static_adq import is_dynamic
-from quantnas_sr.deploy.timing import TimedProcess
+from quantnas_sr.deploy.timing import timed_process
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import FULL_PRECISION
 
 Size = Tuple[int, int]
-#: Float twin and integer network take turns this often, so that both meet the machine in all its moods.
+#: Float twin and integer network take turns this often, so that a machine that slows down is fair to both.
 _ROUNDS = 3
 _SIZES = ("320x180", "640x360")
 _NOTES = """\
 Theory is counted: a MAC is one multiply-add, a BitOp is a MAC times the bits of its weight times the bits of its input,
-and the float twin counts with 32. Measured: ms is the median of the runs, from an image in memory to an image in memory;
+and the float twin counts with 32. The rest is measured: ms is the median of the runs, from image to image in memory;
 peak is the memory of runtime and network; the float twin has the same ADQ, in the same runtime at the same size."""
 
 
@@ -177,11 +177,11 @@ def _taking_turns(pair: Sequence[_File], runtime: str, size: Size, plan: _Plan, 
     seconds: List[List[float]] = [[], []]
     peaks: List[Optional[int]] = [None, None]
     with ExitStack() as stack:
-        processes = [stack.enter_context(TimedProcess(file.path, runtime, plan.threads, size)) for file in pair]
+        processes = [stack.enter_context(timed_process(file.path, runtime, plan.threads, size)) for file in pair]
         for number, runs in enumerate(plan.turns):
             for i in (0, 1) if number % 2 == 0 else (1, 0):
                 bar.set_postfix_str(f"{pair[i].path.name} in {runtime} at {size[0]}x{size[1]}")
-                turn = processes[i].turn(runs)
+                turn = processes[i](runs)
                 seconds[i] += turn.seconds
                 peaks[i] = turn.peak
                 bar.update()
@@ -195,7 +195,7 @@ def _write(folder: Path, rows: Sequence[Row], plan: _Plan, weights: Path) -> Non
     from quantnas_sr.report.benchmark import draw_benchmark
 
     machine = this_machine()._replace(threads=plan.threads)
-    versions = {name: str(importlib.import_module(name).__version__) for name in plan.runtimes}
+    versions = {name: importlib.import_module(name).__version__.split("-")[0] for name in plan.runtimes}
     where = ", ".join([str(machine), *(f"{name} {version}" for name, version in versions.items())])
     today = datetime.date.today().isoformat()
     text = f"# {weights}\n\n{where}; {plan.repeats} runs each, {today}\n\n{markdown(rows)}\n\n{_NOTES}\n"

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, TextIO, Tuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from quantnas_sr.sweep.process import Outcome, reason_of
 
 
 class Turn(NamedTuple):
-    """What one turn of a `TimedProcess` took.
+    """What one turn of a `timed_process` took.
 
     Attributes:
         seconds: of each run.
@@ -34,8 +34,12 @@ class Turn(NamedTuple):
     peak: Optional[int]
 
 
-class TimedProcess:
-    """A process with one network in one runtime, which runs it on request; use it in a ``with``.
+@contextmanager
+def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int]) -> Iterator[Callable[[int], Turn]]:
+    """Start a process with one network in one runtime, and end it with the ``with``.
+
+    What the ``with`` gets is called with a number: the network runs once to warm up, and then so many times. That
+    raises a `DataError` if the runtime cannot do it, or the process has ended.
 
     Args:
         path: an ``.onnx`` of ``quantnas export``.
@@ -43,47 +47,41 @@ class TimedProcess:
         threads: of the processor.
         size: width and height of the image.
     """
+    command = [sys.executable, "-m", __name__, *map(str, (path, runtime, threads, *size))]
+    with tempfile.TemporaryFile(mode="w+", errors="replace") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
 
-    def __init__(self, path: Path, runtime: str, threads: int, size: Tuple[int, int]) -> None:
-        self._what = f"{path} in {runtime} at {size[0]}x{size[1]}"
-        arguments = map(str, (path, runtime, threads, *size))
-        self._stack = ExitStack()
-        self._errors = self._stack.enter_context(tempfile.TemporaryFile(mode="w+", errors="replace"))
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors, "text": True}
-        self._process = subprocess.Popen([sys.executable, "-m", __name__, *arguments], **streams)
+        def turn(runs: int) -> Turn:
+            found = _ask(process, runs) or {"error": _end_of(process, log)}
+            if "error" in found:
+                raise DataError(f"{path} in {runtime} at {size[0]}x{size[1]}: {found['error']}")
+            return Turn(**found)
 
-    def __enter__(self) -> "TimedProcess":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._stack.close()
-
-    def turn(self, runs: int) -> Turn:
-        """Run the network once to warm up, and then ``runs`` times.
-
-        Raises:
-            DataError: the runtime cannot do it, or its process has ended.
-        """
         try:
-            self._process.stdin.write(f"{runs}\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except OSError:
-            answer = ""
-        found = json.loads(answer) if answer else {"error": self._reason()}
-        if "error" in found:
-            raise DataError(f"{self._what}: {found['error']}")
-        return Turn(**found)
-
-    def _reason(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        return reason_of(Outcome(code if code >= 0 else 128 - code, self._errors.read()))
+            yield turn
+        finally:
+            process.kill()
+            process.communicate()
 
 
-def _open(path: str, runtime: str, threads: str, width: str, height: str) -> Any:
+def _ask(process: subprocess.Popen, runs: int) -> Dict[str, Any]:
+    """The answer; empty if there is none."""
+    try:
+        process.stdin.write(f"{runs}\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline() or "{}")
+    except OSError:
+        return {}
+
+
+def _end_of(process: subprocess.Popen, log: TextIO) -> str:
+    """Why a process has ended."""
+    code = process.wait()
+    log.seek(0)
+    return reason_of(Outcome(code if code >= 0 else 128 - code, log.read()))
+
+
+def _open(path: str, runtime: str, threads: str, width: str, height: str) -> Callable[[int], Turn]:
     """A function of the number of runs that gives a `Turn`."""
     forget_peak()
     before = process_peak()

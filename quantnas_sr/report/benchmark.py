@@ -40,7 +40,7 @@ def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
 
 def _draw_panel(axes: Any, rows: List[Row]) -> None:
     forms = list(dict.fromkeys(row.adq for row in rows))
-    for quantized, label, fill in ((False, "float twin", NEUTRAL), (True, "integer", fill_of(8))):
+    for quantized, label, fill in ((False, "float twin", NEUTRAL), (True, "integer, times faster", fill_of(8))):
         shown = [row for row in rows if row.quantized is quantized]
         places = [forms.index(row.adq) + (_WIDTH if quantized else -_WIDTH) / 2 for row in shown]
         heights = [1e3 * row.measurement.median for row in shown]
