@@ -114,6 +114,15 @@ def _export(args: argparse.Namespace) -> None:
     run(args)
 
 
+def _benchmark(args: argparse.Namespace) -> None:
+    import quantnas_sr  # noqa: F401
+
+    _load_plugins()
+    from quantnas_sr.deploy.benchmark import run
+
+    run(args)
+
+
 def _size(text: str) -> Tuple[int, int]:
     height, width = (_positive(side) for side in (text.split("x") if "x" in text else (text, text)))
     return height, width
@@ -210,6 +219,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_upscale_arguments(upscale)
     upscale.set_defaults(function=_upscale)
 
+    benchmark = commands.add_parser("benchmark", help="a trained network against its float twin, in every runtime")
+    from quantnas_sr.deploy.benchmark import add_arguments as add_benchmark_arguments
+
+    add_benchmark_arguments(benchmark)
+    benchmark.set_defaults(function=_benchmark)
+
     pareto = commands.add_parser("pareto", help="search, train and test for several penalties and seeds; the front")
     from quantnas_sr.sweep import add_arguments as add_pareto_arguments
 
@@ -223,7 +238,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample|latency|export|upscale|pareto|report``."""
+    """``quantnas prepare|cost|draw|sample|latency|export|upscale|benchmark|pareto|report``."""
     args = build_parser().parse_args(argv)
     return reported("quantnas", lambda: args.function(args))
 

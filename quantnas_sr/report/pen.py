@@ -127,12 +127,12 @@ class Pen:
             offset -= height
 
 
-def require_matplotlib() -> None:
-    """Raise a MissingExtraError unless matplotlib can be imported."""
+def require_matplotlib(feature: str = "drawing a genotype") -> None:
+    """Raise a MissingExtraError, which names the ``feature``, unless matplotlib can be imported."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise MissingExtraError("drawing a genotype", "matplotlib", "report") from None
+        raise MissingExtraError(feature, "matplotlib", "report") from None
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""Times a network in a process of its own, so that its threads and its peak of memory are nobody else's.
+
+The process reads a number of runs from a line of its input and answers with a line of JSON, until the input ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, TextIO, Tuple
+
+import numpy as np
+
+from quantnas_sr.deploy.memory import forget_peak, process_peak
+from quantnas_sr.deploy.runtimes import open_network
+from quantnas_sr.errors import DataError, QuantNASError
+from quantnas_sr.sweep.process import Outcome, reason_of
+
+
+class Turn(NamedTuple):
+    """What one turn of a `timed_process` took.
+
+    Attributes:
+        seconds: of each run.
+        peak: bytes of memory that runtime and network have taken at most so far, beyond what the process had before it
+            opened them; None where the system does not say.
+    """
+
+    seconds: List[float]
+    peak: Optional[int]
+
+
+@contextmanager
+def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int]) -> Iterator[Callable[[int], Turn]]:
+    """Start a process with one network in one runtime, and end it with the ``with``.
+
+    What the ``with`` gets is called with a number: the network runs once to warm up, and then so many times. That
+    raises a `DataError` if the runtime cannot do it, or the process has ended.
+
+    Args:
+        path: an ``.onnx`` of ``quantnas export``.
+        runtime: ``openvino`` or ``onnxruntime``.
+        threads: of the processor.
+        size: width and height of the image.
+    """
+    command = [sys.executable, "-m", __name__, *map(str, (path, runtime, threads, *size))]
+    with tempfile.TemporaryFile(mode="w+", errors="replace") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+
+        def turn(runs: int) -> Turn:
+            found = _ask(process, runs) or {"error": _end_of(process, log)}
+            if "error" in found:
+                raise DataError(f"{path} in {runtime} at {size[0]}x{size[1]}: {found['error']}")
+            return Turn(**found)
+
+        try:
+            yield turn
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _ask(process: subprocess.Popen, runs: int) -> Dict[str, Any]:
+    """The answer; empty if there is none."""
+    try:
+        process.stdin.write(f"{runs}\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline() or "{}")
+    except OSError:
+        return {}
+
+
+def _end_of(process: subprocess.Popen, log: TextIO) -> str:
+    """Why a process has ended."""
+    code = process.wait()
+    log.seek(0)
+    return reason_of(Outcome(code if code >= 0 else 128 - code, log.read()))
+
+
+def _open(path: str, runtime: str, threads: str, width: str, height: str) -> Callable[[int], Turn]:
+    """A function of the number of runs that gives a `Turn`."""
+    forget_peak()
+    before = process_peak()
+    network = open_network(path, runtime, int(threads))
+    image = np.random.default_rng(0).random((1, 3, int(height), int(width)), dtype=np.float32)
+
+    def turn(runs: int) -> Turn:
+        network(image)
+        seconds = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            network(image)
+            seconds.append(time.perf_counter() - start)
+        return Turn(seconds, None if before is None else process_peak() - before)
+
+    return turn
+
+
+def _answer(arguments: List[str]) -> None:
+    # Whatever a runtime prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    turn = None
+    for line in sys.stdin:
+        answer: Dict[str, Any]
+        try:
+            turn = turn or _open(*arguments)
+            answer = turn(int(line))._asdict()
+        except (QuantNASError, MemoryError, RuntimeError) as error:
+            answer = {"error": (str(error).splitlines() or [type(error).__name__])[-1]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _answer(sys.argv[1:])
