@@ -71,9 +71,8 @@ class _Plan:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``quantnas benchmark``."""
     parser.add_argument("weights", help="the .pth of a trained network")
-    parser.add_argument(
-        "--sizes", nargs="+", default=_SIZES, metavar="WIDTHxHEIGHT", help=f"of the input ({' '.join(_SIZES)})"
-    )
+    sizes = f"of the input; 320x180 is 320 wide, as in video ({' '.join(_SIZES)})"
+    parser.add_argument("--sizes", nargs="+", default=_SIZES, metavar="WIDTHxHEIGHT", help=sizes)
     parser.add_argument("--threads", type=int, help="of the processor (as torch has them)")
     parser.add_argument("--repeats", type=int, default=20, help="runs of which the median is taken (20)")
     parser.add_argument("--adq", nargs="+", metavar="FORM", help="dynamic, static (both, where there is ADQ)")
