@@ -129,12 +129,13 @@ def table(scores: Dict[str, List[Score]]) -> str:
 def speed_up() -> str:
     """The lines that say how much faster the integer network is than its float twin, here and now."""
     rows = json.loads((RESULT / "benchmark/benchmark.json").read_text(encoding="utf-8"))["rows"]
-    lines = [
-        f"{row['measured']['runtime']}, {row['width']}x{row['height']}, ADQ {row['adq']}: {row['measured']['ms']:.0f} ms, "
-        f"{row['measured']['times_faster_than_float']:.2f} times as fast as in float\n"
-        for row in rows
-        if row["network"] == "integer"
-    ]
+    lines = []
+    for row in rows:
+        found = row["measured"]
+        if row["network"] == "integer":
+            faster = f"{found['times_faster_than_float']:.2f} times as fast as in float"
+            where = f"{found['runtime']}, {row['width']}x{row['height']}, ADQ {row['adq']}"
+            lines.append(f"{where}: {found['ms']:.0f} ms, {faster}\n")
     return "\n" + "".join(lines)
 
 
