@@ -12,7 +12,7 @@ s * s pixels of each block as channels, as the input of the shuffle has them:
 Weights are only moved and zeros added, so that sums of integers stay what they were.
 """
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import onnx_ir as ir
@@ -202,8 +202,3 @@ def _keeps_size(node: ir.Node, weight: np.ndarray) -> bool:
 def fold(graph: ir.Graph) -> None:
     """Compute what follows a pixel shuffle on folded images, as far as that is possible and pays."""
     _Folder(graph).run()
-
-
-def shuffles(nodes: Iterable[ir.Node]) -> int:
-    """How many pixel shuffles there are."""
-    return sum(node.op_type == "DepthToSpace" for node in nodes)
