@@ -152,8 +152,6 @@ class OnnxRuntimeNetwork(_OnnxNetwork):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # The arena keeps the most that was ever needed, and rounds up.
-        options.enable_cpu_mem_arena = False
         options.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
