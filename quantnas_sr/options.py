@@ -30,7 +30,7 @@ Options = Dict[str, Any]
 SR_MODEL_KEYS = ("ema_decay", "optim_g", "scheduler", "total_iter", "warmup_iter", "pixel_opt", "perceptual_opt")
 #: Keys of ``train:`` that our models add.
 SEARCH_KEYS = ("optim_alpha", "alpha_warmup", "hardware_opt", "entropy_opt", "grad_clip", "amp")
-TRAINING_KEYS = ("fp_warmup", "calibration_iter", "grad_clip", "amp")
+TRAINING_KEYS = ("fp_warmup", "calibration_iter", "step_lr", "grad_clip", "amp")
 #: Values of ``train: amp``.
 AMP_TYPES = ("none", "bfloat16", "float16")
 _TRAIN_KEYS = {"QuantNASSearchModel": SEARCH_KEYS, "QuantNASModel": TRAINING_KEYS}
@@ -221,6 +221,7 @@ _RANGES: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "alpha_warmup": (_is_share, "a share of total_iter, 0 <= alpha_warmup < 1"),
     "fp_warmup": (_is_share, "a share of total_iter, 0 <= fp_warmup < 1"),
     "calibration_iter": (lambda value: isinstance(value, int) and value >= 0, "a whole number, 0 for the first batch"),
+    "step_lr": (lambda value: isinstance(value, (int, float)) and value > 0, "a share of each step above 0, or ~"),
     "grad_clip": (lambda value: isinstance(value, (int, float)) and value > 0, "a number above 0, or ~ for none"),
 }
 

@@ -383,6 +383,39 @@ def test_the_first_iterations_calibrate_on_all_their_images_and_train_nothing(tm
     assert moved == ([True, False, False, True] if fp_warmup else [False, False, True, True])
 
 
+@pytest.mark.parametrize("calibration_iter", [0, 2])
+def test_steps_learn_at_a_rate_in_proportion_to_them(tmp_path, calibration_iter):
+    from quantnas_sr.models.quantnas_model import QuantNASModel
+
+    torch.save(base_of(RFDN).state_dict(), tmp_path / "base.pth")
+    model = QuantNASModel(model_options(tmp_path, step_lr=1e-2, calibration_iter=calibration_iter))
+
+    def steps():
+        state = model.net_g.state_dict()
+        return {key: value.detach().clone() for key, value in state.items() if key.endswith("quantizer.step")}
+
+    x = images()
+    for iteration in range(1, 5):
+        model.feed_data({"lq": x, "gt": torch.zeros(len(x), 3, 4 * x.shape[2], 4 * x.shape[3])})
+        model.update_learning_rate(iteration)
+        before, learns = steps(), iteration > max(1, calibration_iter)
+        model.optimize_parameters(iteration)
+        moved = {
+            key: float((value - before[key]).abs().max() / before[key].abs().mean()) for key, value in steps().items()
+        }
+        if learns:
+            assert max(moved.values()) < 0.02
+            assert sum(share > 1e-5 for share in moved.values()) > 0.8 * len(moved)
+    assert len(model.get_current_learning_rate()) == 1
+    rates = [group["lr"] for group in model.optimizer_g.param_groups]
+    again = QuantNASModel(model_options(tmp_path, step_lr=1e-2, calibration_iter=calibration_iter))
+    again.resume_training(
+        {"optimizers": [model.optimizer_g.state_dict()], "schedulers": [model.schedulers[0].state_dict()]}
+    )
+    assert [group["lr"] for group in again.optimizer_g.param_groups] == rates
+    assert again.schedulers[0].base_lrs == model.schedulers[0].base_lrs
+
+
 @pytest.mark.parametrize("key", [None, "params", "params_ema"])
 @pytest.mark.parametrize("bare", [True, False])
 def test_bare_weights_and_checkpoints_load_whatever_key_is_named(tmp_path, key, bare):
