@@ -19,7 +19,8 @@ FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("options",),
     ("models",),
     ("sweep",),
-    ("report", "deploy"),
+    ("report",),
+    ("deploy",),
     ("cli", "train", "test", "demo", "__init__", "__main__"),
 )
 #: Neighbours that may use each other: the ground floor, and the entrances.

@@ -191,7 +191,7 @@ def _taking_turns(pair: Sequence[_File], runtime: str, size: Size, plan: _Plan, 
 
 def _write(folder: Path, rows: Sequence[Row], plan: _Plan, weights: Path) -> None:
     """The table, which is printed too, everything as JSON, and the plot."""
-    from quantnas_sr.report.benchmark import draw_benchmark
+    from quantnas_sr.deploy.benchmark_plot import draw_benchmark
 
     machine = this_machine()._replace(threads=plan.threads)
     versions = {name: importlib.import_module(name).__version__.split("-")[0] for name in plan.runtimes}
