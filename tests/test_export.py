@@ -23,6 +23,7 @@ from quantnas_sr.deploy.export import build_model, export, installed_runtimes  #
 from quantnas_sr.deploy.folding import fold_both, fold_kernel  # noqa: E402
 from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
+from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space  # noqa: E402
 from quantnas_sr.search_space.operations import COMMON_OPERATIONS, check_operation  # noqa: E402
 from quantnas_sr.search_space.space import check_fits  # noqa: E402
@@ -116,7 +117,12 @@ def test_every_runtime_computes_what_pytorch_computes(seed, tmp_path):
     ids=lambda arch: arch["type"],
 )
 def test_any_network_leaves_with_its_own_checkpoint(arch, runtime, tmp_path):
-    network = settled(QuantizedArch(arch, bits=8))
+    network = QuantizedArch(arch, bits=8)
+    observe_inputs(network)
+    network(torch.rand(2, 3, 24, 24))
+    calibrate_inputs(network)
+    assert any((layer.smoothing != 1).any() for _, layer in network.quantized_layers())
+    settled(network)
     export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     (result,) = check(network, tmp_path / "net.onnx", [runtime], [image(20, 33), image(2, 3)])
     assert result.equal > 0.9

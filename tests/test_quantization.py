@@ -19,13 +19,16 @@ from quantnas_sr.quantization import (
     LSQWeight,
     QNoise,
     QuantConv2d,
+    calibrate_inputs,
     check_bits,
     hwgq_step,
     lsq_range,
+    observe_inputs,
     optimal_step,
     set_quantize,
     unit_noise_std,
 )
+from quantnas_sr.quantization.smoothing import scaled_weight
 
 WEIGHT_BITS = range(2, 17)
 ACTIVATION_BITS = range(1, 17)
@@ -508,6 +511,79 @@ def test_switched_on_the_step_of_the_input_waits_for_the_next_batch():
     set_quantize(conv, True)
     conv(5 * x)
     assert_close(conv.input_quantizer.step.detach(), 5 * start)
+
+
+def uneven(channels):
+    """Images whose channels reach to between 1 and 100."""
+    return torch.randn(4, channels, 12, 12) * torch.logspace(0, 2, channels).view(-1, 1, 1)
+
+
+def smoothed(conv, x):
+    observe_inputs(conv)
+    conv(x)
+    calibrate_inputs(conv)
+    return conv
+
+
+def trained_conv(groups=1, bits=8):
+    return QuantConv2d.of(torch.nn.Conv2d(8, 12, 3, padding=1, groups=groups), bits, "lsq")
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_channels_that_reach_far_and_near_lose_less_with_factors_of_their_own(groups, bits):
+    x, conv = uneven(8), trained_conv(groups, bits)
+    # the channels that do not reach far are heard as well as the others
+    conv.weight.data = scaled_weight(conv.weight.data, 1 / torch.logspace(0, 2, 8), groups)
+    expected = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=groups)
+    with_factors = (smoothed(conv, x)(x) - expected).square().mean()
+    assert (conv.smoothing != 1).all()
+    plain = QuantConv2d.of(conv, bits, "lsq")
+    without = (plain(x) - expected).square().mean()
+    assert with_factors < without / 4
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_factors_change_nothing_but_rounding(groups):
+    x = uneven(8)
+    conv = trained_conv(groups, bits=16)
+    conv.smoothing.copy_(torch.rand(8) + 0.5)
+    conv.input_quantizer.observe()
+    conv.input_quantizer.full_precision(x)
+    conv.input_quantizer.calibrate(conv.smoothing)
+    conv.weight_quantizer.init_step(conv.smoothed_weight())
+    expected = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=groups)
+    torch.testing.assert_close(conv(x), expected, rtol=0, atol=0.05)
+    assert_close(conv.smoothed_input(conv.smoothed_input(x), inverse=True), x)
+
+
+def test_an_image_of_integers_is_read_without_error():
+    x = torch.randint(0, 256, (4, 3, 24, 24)).float()
+    x[0, :, 0, 0], x[0, :, 0, 1] = 0, 255
+    conv = smoothed(QuantConv2d.of(torch.nn.Conv2d(3, 8, 3, padding=1), 8, "lsq"), x)
+    assert_close(conv.smoothed_input(conv.input_quantizer(conv.smoothed_input(x)), inverse=True), x, 1e-4)
+
+
+def test_factors_of_channels_that_are_always_zero_are_finite():
+    x = uneven(8)
+    x[:, 3] = 0
+    conv = trained_conv()
+    conv.weight.data[:, 5] = 0
+    assert smoothed(conv, x)(x).isfinite().all()
+    assert (conv.smoothing > 0).all() and conv.smoothing.isfinite().all()
+
+
+def test_a_state_without_factors_has_none_and_one_with_factors_keeps_them():
+    x, conv = uneven(8), trained_conv()
+    state = smoothed(conv, x).state_dict()
+    again = trained_conv()
+    again.load_state_dict(state)
+    assert torch.equal(again(x), conv(x))
+    again.load_state_dict({key: value for key, value in state.items() if key != "smoothing"})
+    assert (again.smoothing == 1).all()
+    set_quantize(conv, False)
+    set_quantize(conv, True)
+    assert (conv.smoothing == 1).all()
 
 
 @pytest.mark.parametrize("bits", [*WEIGHT_BITS, 32])

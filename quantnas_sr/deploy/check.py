@@ -131,13 +131,13 @@ class _forced:
             theirs = torch.from_numpy(self.integers[name].astype(np.float32)) - zero_point
             if theirs.shape != inputs[0].shape:  # of a folded image
                 theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
-            real = (inputs[0] / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
+            real = (layer.smoothed_input(inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
             off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.abs()
             if off.any():
                 share = 100 * float(off.float().mean())
                 most = float((real - theirs).abs().max())
                 self.wrong.append(f"{share:.2f} % of the integers that {name} reads are others, by up to {most:.1f}")
-            return (theirs * step,)
+            return (layer.smoothed_input(theirs * step, inverse=True),)
 
         return hook
 

@@ -35,7 +35,7 @@ class IntegerConv(nn.Module):
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
         step = layer.weight_quantizer.step.detach().float()
-        integers = layer.weight_quantizer.to_int(layer.weight.detach().float())
+        integers = layer.weight_quantizer.to_int(layer.smoothed_weight().detach().float())
         self.register_buffer("weight", integers * step.sign())
         self.register_buffer("scale", step.abs().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float())
@@ -44,6 +44,7 @@ class IntegerConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         (layer,) = self.layer
+        x = layer.smoothed_input(x)
         x = _node("Quantize", (x,), x.shape, **input_rounding(layer))
         pads = _pads(layer)
         sides = [

@@ -3,7 +3,7 @@
 - `LSQWeight`: weights, trained step per output channel
 - `HWGQ`: activations, fixed step
 - `LSQActivation`: activations, trained step
-- `QuantConv2d`: the convolution made of these
+- `QuantConv2d`: the convolution made of these; `smoothing`: range that moves from its input to its weight
 - `QNoise`: noise of the same strength, for the search
 """
 

@@ -5,7 +5,7 @@ as wide as a trained tensor, whose values then share a few dozen integers. What 
 all widths (as LSQ+ does for activations; Bhalgat et al., CVPR workshops 2020).
 """
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from torch import Tensor
 #: Shares of the tensor's range that are tried.
 _SHARES = torch.logspace(-1, 0, 40, dtype=torch.float64).tolist()
 _FEW_SHARES = torch.linspace(0.05, 1, 20, dtype=torch.float64).tolist()
-_MOST_VALUES = 2**14
+#: Values that are kept of a batch, and that are compared in the end.
+_OF_A_BATCH, _IN_ALL = 2**14, 2**15
 #: The outermost values count as if this share of all values were like them: a bright edge that is cut off is seen.
 _OUTERMOST = 1e-3
 
@@ -39,22 +40,24 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
 
 
 class SeenValues:
-    """What a quantizer of activations has seen: an even sample of every batch, and how far the values reach."""
+    """What a quantizer of activations has seen: by channel, an even sample of every batch and how far it reaches."""
 
     def __init__(self) -> None:
         self.samples: List[Tensor] = []
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """Any shape; 0 counts as seen."""
-        values = x.detach().flatten().float()
-        ends = torch.stack([values.amin().clamp_max(0), values.amax().clamp_min(0)])
-        self.ends = torch.stack([ends, self.ends]) if self.samples else ends[None]
-        self.ends = torch.stack([self.ends[:, 0].amin(), self.ends[:, 1].amax()])
-        self.samples.append(values[:: max(1, len(values) // _MOST_VALUES)])
+        """(N, C, ...), or (N,) of one channel; 0 counts as seen."""
+        values = x.detach().float()
+        values = values.movedim(1, 0).flatten(1) if values.ndim > 1 else values[None]
+        ends = torch.stack([values.amin(dim=1).clamp_max(0), values.amax(dim=1).clamp_min(0)])
+        if self.samples:
+            ends = torch.stack([torch.minimum(ends[0], self.ends[0]), torch.maximum(ends[1], self.ends[1])])
+        self.ends = ends
+        self.samples.append(values[:, :: max(1, values.numel() // _OF_A_BATCH)])
 
     @torch.no_grad()
-    def least_error_range(self, bits: int) -> Tuple[Tensor, Tensor]:
+    def least_error_range(self, bits: int, factors: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
 
         The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for
@@ -62,11 +65,14 @@ class SeenValues:
 
         Args:
             bits: bit width.
+            factors: what every channel is divided by before it is rounded, (C,).
 
         Returns:
             Two scalars in float32.
         """
-        values, (lowest, highest) = torch.cat(self.samples), self.ends
+        values, ends = self._divided(factors)
+        values, ends = values.flatten(), torch.stack([ends[0].amin(), ends[1].amax()])
+        lowest, highest = ends
         shares = values.new_tensor(_FEW_SHARES)
         downs = lowest * shares if lowest < 0 else lowest[None]
         ups = highest * shares if highest > 0 else highest[None]
@@ -76,12 +82,35 @@ class SeenValues:
         zero_point = (-down / step).round()
         errors = torch.stack(
             [
-                _error(values, s, -z, largest - z).mean() + _OUTERMOST * _error(self.ends, s, -z, largest - z).mean()
+                _error(values, s, -z, largest - z).mean() + _OUTERMOST * _error(ends, s, -z, largest - z).mean()
                 for s, z in zip(step, zero_point)
             ]
         )
         best = errors.argmin()
         return step[best], zero_point[best]
+
+    @torch.no_grad()
+    def errors(self, bits: int, step: Tensor, zero_point: Tensor, factors: Tensor) -> Tensor:
+        """Mean squared error of every channel, (C,), in units of what was seen; arguments as `least_error_range`'s."""
+        values, _ = self._divided(factors)
+        return _error(values, step, -zero_point, 2**bits - 1 - zero_point).mean(dim=1) * factors.square()
+
+    @torch.no_grad()
+    def mean_squares(self) -> Tensor:
+        """Of every channel, (C,)."""
+        return self._values().square().mean(dim=1)
+
+    def largest(self) -> Tensor:
+        """The largest absolute value of every channel, (C,)."""
+        return torch.maximum(-self.ends[0], self.ends[1])
+
+    def _values(self) -> Tensor:
+        values = torch.cat(self.samples, dim=1)
+        return values[:, :: -(-values.numel() // _IN_ALL)]
+
+    def _divided(self, factors: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        values, ends = self._values(), self.ends
+        return (values, ends) if factors is None else (values / factors[:, None], ends / factors)
 
 
 def _error(x: Tensor, step: Tensor, low, high) -> Tensor:

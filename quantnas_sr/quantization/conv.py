@@ -2,11 +2,13 @@
 
 from typing import Any, Callable, Dict, Iterator, Tuple, Union
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization.hwgq import HWGQ
 from quantnas_sr.quantization.lsq import LSQActivation, LSQWeight
+from quantnas_sr.quantization.smoothing import scaled_weight, smoothing_factors
 
 FULL_PRECISION = 32
 QUANTIZED_WIDTHS = range(2, 17)
@@ -47,8 +49,10 @@ class QuantConv2d(nn.Conv2d):
     """``conv(G(x, b), Q(W, b))``, eq. 2: HWGQ before, LSQ on the weight; at 32 bits PReLU and the weight as it is.
 
     With ``activation_quantizer="lsq"`` the input is quantized as it is, without any activation function, 32 bits
-    included. ``quantize = False`` computes in full precision (ReLU instead of HWGQ) without touching any parameter;
-    going back to ``True`` after the weights have moved wants `init_steps` (see `set_quantize`).
+    included, and `calibrate` may find that it loses less when it rounds ``x / smoothing`` and ``weight * smoothing``,
+    a factor for each input channel (see `smoothing`). ``quantize = False`` computes in full precision (ReLU instead of
+    HWGQ) without touching any parameter; going back to ``True`` after the weights have moved wants `init_steps` (see
+    `set_quantize`).
 
     Args:
         in_channels, out_channels, kernel_size, groups, dilation, stride, bias, padding_mode: as for `torch.nn.Conv2d`.
@@ -92,6 +96,8 @@ class QuantConv2d(nn.Conv2d):
         else:
             self.input_quantizer = ACTIVATION_QUANTIZERS[activation_quantizer](bits)
             self.weight_quantizer = LSQWeight(bits, out_channels)
+        smooths = isinstance(self.input_quantizer, LSQActivation)
+        self.register_buffer("smoothing", torch.ones(in_channels) if smooths else None)
         self.init_steps()
 
     @classmethod
@@ -112,20 +118,50 @@ class QuantConv2d(nn.Conv2d):
         if isinstance(self.input_quantizer, LSQActivation):
             fresh = LSQActivation(self.bits).state_dict()
             state.update({f"input_quantizer.{key}": value for key, value in fresh.items()})
+            state["smoothing"] = torch.ones_like(self.smoothing)
         return state
 
     def init_steps(self) -> None:
         """Set the LSQ steps of the weight from the weight as it is now; that of the input waits for the next batch."""
-        if isinstance(self.weight_quantizer, LSQWeight):
-            self.weight_quantizer.init_step(self.weight)
         if isinstance(self.input_quantizer, LSQActivation):
             self.input_quantizer.reset()
+            self.smoothing.fill_(1)
+        if isinstance(self.weight_quantizer, LSQWeight):
+            self.weight_quantizer.init_step(self.weight)
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Set what the quantizers start from where they lose least of the inputs that `input_quantizer` has seen."""
+        seen = self.input_quantizer.seen()
+        if seen is not None:
+            self.smoothing.copy_(smoothing_factors(seen, self.weight, self.bits, self.groups))
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.broadcast(self.smoothing, src=0)
+            self.weight_quantizer.init_step(self.smoothed_weight())
+        self.input_quantizer.calibrate(self.smoothing)
+
+    def smoothed_input(self, x: Tensor, inverse: bool = False) -> Tensor:
+        """What is rounded of the input: ``x / smoothing``, (N, in_channels, H, W); ``inverse`` leads back from it."""
+        if self.smoothing is None:
+            return x
+        factors = self.smoothing.view(-1, 1, 1)
+        return x * factors if inverse else x / factors
+
+    def smoothed_weight(self) -> Tensor:
+        """What is rounded of the weight: ``weight * smoothing``, of its shape."""
+        return self.weight if self.smoothing is None else scaled_weight(self.weight, self.smoothing, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
         if not self.quantize and self.bits != FULL_PRECISION:
             return self._conv_forward(self.input_quantizer.full_precision(x), self.weight, self.bias)
-        return self._conv_forward(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+        x, weight = self.input_quantizer(self.smoothed_input(x)), self.weight_quantizer(self.smoothed_weight())
+        return self._conv_forward(x, weight, self.bias)
+
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.smoothing is not None:  # a search of bit widths leaves steps without factors
+            state_dict.setdefault(f"{prefix}smoothing", torch.ones_like(self.smoothing))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bits={self.bits}"
@@ -163,7 +199,7 @@ def observe_inputs(network: nn.Module) -> None:
 
 
 def calibrate_inputs(network: nn.Module) -> None:
-    """Set the steps of activations to where what was seen since `observe_inputs` loses least, and quantize again."""
-    for layer, quantizer in _trained_steps(network):
+    """Let layers start where what was seen since `observe_inputs` loses least, and quantize again."""
+    for layer, _ in _trained_steps(network):
         layer.quantize = True
-        quantizer.calibrate()
+        layer.calibrate()

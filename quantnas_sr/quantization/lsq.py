@@ -166,13 +166,21 @@ class LSQActivation(nn.Module):
         """From now on look at what goes through `full_precision` in training mode, until `calibrate`."""
         self._seen = SeenValues()
 
+    def seen(self) -> Optional[SeenValues]:
+        """What came since `observe`; None if nothing did."""
+        return self._seen if self._seen is not None and self._seen.samples else None
+
     @torch.no_grad()
-    def calibrate(self) -> None:
-        """Set step and zero point to where the values seen since `observe` lose least; nothing seen, nothing set."""
-        seen, self._seen = self._seen, None
-        if seen is None or not seen.samples:
+    def calibrate(self, factors: Optional[Tensor] = None) -> None:
+        """Set step and zero point to where the values seen since `observe` lose least; nothing seen, nothing set.
+
+        Args:
+            factors: what the channels of all that comes will be divided by, (C,).
+        """
+        seen, self._seen = self.seen(), None
+        if seen is None:
             return
-        step, zero_point = seen.least_error_range(self.bits)
+        step, zero_point = seen.least_error_range(self.bits, factors)
         self.step.fill_(step)
         self.zero_point.fill_(zero_point)
         if distributed.is_available() and distributed.is_initialized():
