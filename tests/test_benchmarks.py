@@ -1,8 +1,6 @@
 """The benchmarks run, and what they compare with computes equation 5."""
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,16 +11,7 @@ from quantnas_sr.search_space.mixed_layer import MixedLayer
 from quantnas_sr.search_space.noisy_layer import NoisyLayer
 from quantnas_sr.search_space.selectors import Selection
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 TINY = {"num_feat": 12, "num_block": 1, "batch": 1, "patch": 8}
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_on_the_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in ("data_loading", "literal", "noise_modes", "search_step", "side_by_side", "steps"):
-        sys.modules.pop(name, None)
 
 
 def test_the_literal_formulation_has_the_mean_and_variance_of_the_exact_mode():

@@ -1,8 +1,8 @@
 """`quantnas export`: what it writes computes what PyTorch computes, in every runtime, and bad input gets one line."""
 
+import itertools
 import json
-import os
-import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 import onnx  # noqa: E402
+from export_equality import Summary, cases, exported, settled  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
@@ -25,46 +26,10 @@ from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, st
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space  # noqa: E402
-from quantnas_sr.search_space.operations import COMMON_OPERATIONS, check_operation  # noqa: E402
-from quantnas_sr.search_space.space import check_fits  # noqa: E402
 
 RUNTIMES = installed_runtimes()
-#: So many random genotypes are tried; `QUANTNAS_GENOTYPES=200 pytest tests/test_export.py` takes half an hour.
-GENOTYPES = int(os.environ.get("QUANTNAS_GENOTYPES", "4"))
-
-
-def fits(operation, slot, num_feat):
-    try:
-        check_fits(check_operation(operation), slot, num_feat)
-    except ValueError:
-        return False
-    return True
-
-
-def random_genotype(seed):
-    """Any operation that fits, at any width, in either space, at any scale, with any norm."""
-    rng = random.Random(seed)
-    name = ("basic", "rfdn")[seed % 2]
-    scale, num_feat, num_block = rng.choice((2, 3, 4)), 12, rng.choice((1, 2))
-    slots = {}
-    for slot_name, slot in get_search_space(name).slots(scale, num_feat, num_block).items():
-        operations = [operation for operation in COMMON_OPERATIONS if fits(operation, slot, num_feat)]
-        slots[slot_name] = Choice(rng.choice(operations), rng.choice((*range(2, 9), 32)))
-    norm = rng.choice(("adq", "adq", "adadm", "batch", "none"))
-    return Genotype(name, scale, num_feat, num_block, norm, slots)
-
-
-def settled(network):
-    """With statistics and steps of a few batches, and with weights that let the branches be heard."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() == 4 and parameter.numel() > parameter.shape[0]:
-                parameter.mul_(1.5)
-        network.train()
-        for _ in range(3):
-            network(torch.rand(2, 3, 24, 24))
-    return network.eval()
+#: `python benchmarks/export_equality.py --count 200` tries more of them.
+SMALL = [case for case in itertools.islice(cases(), 20) if case.genotype.num_feat == 12][:4]
 
 
 def saved(network, path):
@@ -89,20 +54,18 @@ def image(height, width, seed=0):
 # --- the same pixels
 
 
-@pytest.mark.parametrize("seed", range(GENOTYPES))
-def test_every_runtime_computes_what_pytorch_computes(seed, tmp_path):
-    genotype = random_genotype(seed)
-    network = settled(DerivedNetwork(genotype))
-    static = seed % 3 == 0 and genotype.norm in ("adq", "adadm")
-    path = tmp_path / "net.onnx"
-    weights_format = ("int8", "int4")[seed % 2]
-    export(saved(network, tmp_path / "net.pth"), str(path), "static" if static else "dynamic", None, weights_format)
-    if static:
-        make_static(network, statistics(network))
-    onnx.checker.check_model(str(path), full_check=True)
-    for size in ((17, 30), (1, 1), (40, 5)):
-        check(network, path, RUNTIMES, [image(*size)])
-    assert open_network(path).scale == genotype.scale
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: str(case.number))
+def test_every_runtime_computes_what_pytorch_computes(case, tmp_path):
+    assert [agreement.runtime for agreement in exported(case, tmp_path)] == RUNTIMES
+    assert open_network(tmp_path / "net.onnx").scale == case.genotype.scale
+
+
+def test_the_networks_that_are_tried_have_every_operation_at_every_width():
+    summary = Summary()
+    summary.tried = list(itertools.islice(cases(), 200))
+    said = str(summary)
+    assert "not among them" not in said
+    assert re.findall(r"with their widths (\d+) of (\d+)", said) == [("296", "296"), ("296", "296")]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

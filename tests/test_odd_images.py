@@ -13,6 +13,7 @@ from typing import Callable, Dict, Tuple
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
 from upscaling import checkpoint, enlarged, nearest, write_onnx
@@ -42,23 +43,35 @@ def by_opencv(pixels: np.ndarray, suffix: str, *options: int) -> bytes:
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def png(height: int, width: int, colour_type: int = 2, depth: int = 8, interlace: int = 0, data: bytes = b"") -> bytes:
     """A PNG put together by hand."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlace)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def orientation(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+def tiff(pixels: np.ndarray, **options) -> bytes:
+    data = io.BytesIO()
+    tifffile.imwrite(data, pixels, **options)
+    return data.getvalue()
 
 
 RGB, RGBA, GRAY = (Image.fromarray(noise(9, 11, *c)) for c in ((3,), (4,), ()))
 DEEP, DEEP_RGBA = noise(5, 6, 3, dtype=np.uint16), noise(5, 6, 4, dtype=np.uint16)
 DEEP_LA = np.array([[[0x0001, 0x0203], [0x0405, 0x0607]]], np.uint16)
 PALETTE = RGB.quantize(7)
-ROTATED = Image.Exif()
-ROTATED[0x0112] = 6
+ROTATED = orientation(6)
+GRAY16, PLANES = noise(5, 6, dtype=np.uint16), noise(3, 5, 6)
 FRAMES = {"save_all": True, "append_images": [RGB.transpose(Image.Transpose(turn)) for turn in (0, 1)]}
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -121,6 +134,22 @@ odd("TIFF with alpha", "x.tif", saved(RGBA, "TIFF"), "RGBA")
 odd("TIFF lying on its side", "x.tif", saved(RGB, "TIFF", exif=ROTATED))
 odd("TIFF, CMYK", "x.tif", saved(RGB.convert("CMYK"), "TIFF"))
 odd("TIFF of 16 bits", "x.tif", by_opencv(DEEP[..., ::-1], ".tif"), DEEP)
+odd(
+    "TIFF of 16 bits lying on its side",
+    "x.tif",
+    tiff(GRAY16, extratags=[(0x0112, "H", 1, 6, True)]),
+    np.rot90(GRAY16, -1),
+)
+odd("TIFF of 16 bits in which 0 is white", "x.tif", tiff(GRAY16, photometric="miniswhite"), ~GRAY16)
+odd("TIFF in which 0 is white", "x.tif", tiff(noise(5, 6), photometric="miniswhite"), ~noise(5, 6))
+odd("TIFF of 16 bits, big-endian", "x.tif", tiff(DEEP, byteorder=">", photometric="rgb"), DEEP)
+odd("TIFF with large offsets", "x.tif", tiff(noise(5, 6, 3), bigtiff=True, photometric="rgb"), noise(5, 6, 3))
+odd("TIFF of tiles", "x.tif", tiff(noise(20, 30, 3), tile=(16, 16), photometric="rgb"), noise(20, 30, 3))
+odd("TIFF in planes", "x.tif", tiff(PLANES, planarconfig="separate", photometric="rgb"), PLANES.transpose(1, 2, 0))
+odd("gray of 2 bits", "x.png", png(1, 4, 0, 2, 0, b"\0\x1b"), np.array([[0, 85, 170, 255]], np.uint8))
+odd("JPEG with an orientation that there is not", "x.jpg", saved(RGB, "JPEG", exif=orientation(9)))
+odd("a long name", f"{'x' * 230}.png", saved(RGB, "PNG"))
+odd("a hidden file", ".x.png", saved(RGB, "PNG"))
 
 #: Of several images: the first is taken, and that is said.
 SEVERAL = {
@@ -174,6 +203,17 @@ BROKEN: Dict[str, Tuple[str, bytes, str]] = {
         saved(Image.fromarray(noise(5, 6).astype(np.int32)), "TIFF"),
         "kind I cannot be upscaled",
     ),
+    "TIFF of 16 bits in planes": (
+        "x.tif",
+        tiff(DEEP.transpose(2, 0, 1).copy(), planarconfig="separate", photometric="rgb"),
+        "colours of 16 bits in separate planes are not read",
+    ),
+    "TIFF of signed numbers": ("x.tif", tiff(GRAY16.view(np.int16)), "cannot be decoded"),
+    "TIFF that points at itself": ("x.tif", b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "not an image|cannot be decoded"),
+    "PNG with a damaged header": ("x.png", LONG[:29] + b"sums" + LONG[33:], "not an image"),
+    "JPEG without its end": ("x.jpg", saved(RGB, "JPEG")[:-2], "cannot be decoded"),
+    "JPEG 2000": ("x.jp2", saved(RGB, "JPEG2000"), "not an image of a format that is read"),
+    "icon": ("x.png", saved(RGB, "ICO"), "not an image of a format that is read"),
     "TIFF in Lab": ("x.tif", saved(Image.fromarray(noise(5, 6, 3), "LAB"), "TIFF"), "kind LAB cannot be upscaled"),
 }
 
@@ -255,6 +295,10 @@ def a_loop(folder: Path) -> Path:
     return folder / "loop.png"
 
 
+def a_name_that_is_too_long(folder: Path) -> Path:
+    return folder / f"{'x' * 300}.png"
+
+
 @pytest.mark.parametrize(
     "make, line",
     [
@@ -263,6 +307,7 @@ def a_loop(folder: Path) -> Path:
         (a_pipe, "not a file"),
         (a_link_to_nothing, "no such file"),
         (a_loop, "no such file"),
+        (a_name_that_is_too_long, "no such file"),
     ],
 )
 def test_input_that_is_no_file(tmp_path, network, make, line, capsys):
@@ -284,6 +329,7 @@ def test_input_that_is_no_file(tmp_path, network, make, line, capsys):
         ("out", "unknown suffix ''"),
         ("x.png/out.png", "cannot be written"),
         ("/sys/out.png", "cannot be written"),
+        (f"{'x' * 300}.png", "cannot be written (File name too long)"),
     ],
 )
 def test_output_that_cannot_be(tmp_path, network, image, output, line, capsys):
@@ -314,6 +360,24 @@ def test_a_disk_that_takes_no_more(tmp_path, network, suffix, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert f"out{suffix}: cannot be written (File too large)" in only_line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_a_value_that_is_transparent_stays_so_in_16_bits(tmp_path, network):
+    """OpenCV reads it in colour and forgets it in gray."""
+    one = np.array([[7, 9]], np.uint16)
+    data = png(1, 2, 0, 16, 0, b"\0" + one.astype(">u2").tobytes())
+    (tmp_path / "x.png").write_bytes(data[:33] + chunk(b"tRNS", struct.pack(">H", 7)) + data[33:])
+    assert upscaled(network, tmp_path / "x.png", tmp_path / "out.png") == 0
+    result = read_picture(tmp_path / "out.png").pixels
+    assert np.array_equal(result[..., 0], enlarged(one)) and result[0, 0, 1] == 0 and result[0, -1, 1] == 65535
+
+
+def test_a_folder_where_the_file_should_be_is_no_finished_image(tmp_path, network, capsys):
+    (tmp_path / "in").mkdir()
+    RGB.save(tmp_path / "in" / "x.png")
+    (tmp_path / "out" / "x.png").mkdir(parents=True)
+    assert upscaled(network, tmp_path / "in", tmp_path / "out") == 1
+    assert "x.png: cannot be written (Is a directory)" in only_line(capsys)
 
 
 def test_transparency_is_not_lost(tmp_path, network, capsys):

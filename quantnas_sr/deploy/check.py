@@ -69,19 +69,21 @@ def check(network: nn.Module, path: Path, runtimes: Sequence[str], images: Seque
         images: (1, 3, H, W) float32 each, in 0..1.
 
     Raises:
-        DataError: a runtime computes something else; the line says in which layer it begins.
+        DataError: a runtime computes something else, the line says in which layer it begins; or PyTorch computes NaN.
     """
     from quantnas_sr.deploy.runtimes import open_network
 
     with torch.inference_mode():
         expected = [network(torch.from_numpy(image)).numpy() for image in images]
+    if not all(np.isfinite(image).all() for image in expected):
+        raise DataError(f"{path.name}: the network makes images that are not finite: the training diverged")
     found = []
     for runtime in runtimes:
         run = open_network(path, runtime)
         results = [run(image) for image in images]
         difference = first_difference(network, path, runtime, images[0], results[0])
         if difference:
-            raise DataError(f"{path}: {runtime} computes something else: {difference}")
+            raise DataError(f"{path.name}: {runtime} computes something else: {difference}")
         found.append(agreement(runtime, expected, results))
     return found
 

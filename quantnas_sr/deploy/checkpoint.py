@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.errors import DataError, OptionError, check_arguments
 from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
 
 
@@ -27,10 +27,12 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
 
 def network_of(state: Dict[str, Tensor], path: Union[str, Path]) -> nn.Module:
     """The network of a state dict, as `load_network`; errors name ``path``."""
+    _check_finite(state, path)
     described = _description(state)
     if described is None:
         return derived_from(state, path)
     try:
+        check_arguments(QuantizedArch, described, "what it says of its network")
         network = QuantizedArch(**described)
         network.load_state_dict(state)
     except OptionError as error:
@@ -52,6 +54,13 @@ def _description(state: Dict[str, Tensor]) -> Optional[Dict[str, Any]]:
     """The arguments of a `QuantizedArch`, or None where the checkpoint is of something else."""
     try:
         data = json.loads(bytes(state[EXTRA_STATE].tolist()))
-    except (AttributeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    return data.get("quantized_arch") if isinstance(data, dict) else None
+    described = data.get("quantized_arch") if isinstance(data, dict) else None
+    return described if isinstance(described, dict) else None
+
+
+def _check_finite(state: Dict[str, Tensor], path: Union[str, Path]) -> None:
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise DataError(f"{path}: {name} is not finite: the training diverged")

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -114,10 +115,11 @@ def export(
     require_export()
     if Path(output).suffix != ".onnx":
         raise OptionError(f"output: {output!r} does not end in .onnx")
-    if Path(output).is_dir():
+    if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
     if calibration and adq != "static":
         raise OptionError("calibration: is for `--adq static` only")
+    crops = list(_arrays(images or calibration))
     network = load_network(weights, param_key)
     if not quantized:
         set_quantize(network, False)
@@ -141,7 +143,7 @@ def export(
             "quantnas_sr.command": command,
         }
     )
-    return _checked(network, model, Path(output), list(_arrays(images or calibration)))
+    return _checked(network, model, Path(output), crops)
 
 
 def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:

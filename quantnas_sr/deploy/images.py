@@ -26,7 +26,9 @@ _KEPT_TAGS = (
 )
 #: Of the EXIF part: width and height of the image.
 _SIZE_TAGS = (0xA002, 0xA003)
-_BITS_PER_SAMPLE = 258
+#: Tags of TIFF, and what the last two may hold.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284
+_WHITE_IS_ZERO, _SEPARATE = 0, 2
 #: Places of bytes in a PNG file, and what one may hold.
 _PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
 _PNG_GRAY_AND_ALPHA = 4
@@ -81,7 +83,8 @@ def read_picture(path: Path) -> Picture:
         # Of 16-bit images too: OpenCV fills what is missing of some truncated files and says nothing.
         image.load()
         if deep:
-            pixels = _upright(_read_deep(path), orientation)
+            # OpenCV turns a TIFF, and nothing else.
+            pixels = _upright(_read_deep(path, image), 1 if image.format == "TIFF" else orientation)
         else:
             # Pillow has turned a TIFF by now, and then no longer knows the tag.
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -127,17 +130,28 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
     return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
 
 
-def _read_deep(path: Path) -> np.ndarray:
-    """The pixels of an image of 16 bits a sample."""
+def _read_deep(path: Path, image: Image.Image) -> np.ndarray:
+    """The pixels of an image of 16 bits a sample; ``image`` is what Pillow knows of it."""
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if image.mode != "I;16" and tags.get(_PLANES) == _SEPARATE:
+        raise DataError(f"{path}: cannot be decoded (colours of 16 bits in separate planes are not read)")
     data = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise DataError(f"{path}: cannot be decoded (samples of this kind are not read)")
     if pixels.ndim == 2:
-        return pixels
+        pixels = ~pixels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else pixels
+        return _with_transparent_value(pixels, image.info.get("transparency"))
     if data[:4].tobytes() == b"\x89PNG" and data[_PNG_COLOUR_TYPE] == _PNG_GRAY_AND_ALPHA:
         return np.ascontiguousarray(pixels[..., [0, 3]])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def _with_transparent_value(pixels: np.ndarray, value: Optional[int]) -> np.ndarray:
+    """Gray of 16 bits, (H, W), with the alpha that follows where one value of it is transparent: (H, W, 2)."""
+    if value is None:
+        return pixels
+    return np.stack([pixels, np.where(pixels == value, 0, 65535).astype(np.uint16)], axis=-1)
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:

@@ -30,15 +30,15 @@ def plan(source: Path, target: Path, suffix: Optional[str] = None) -> List[Job]:
     """
     if suffix is not None and suffix not in writers.FORMATS:
         raise OptionError(f"--format {unknown('suffix', suffix, writers.FORMATS)}")
-    jobs = _of_folder(source, target, suffix) if source.is_dir() else [_of_image(source, target, suffix)]
+    jobs = _of_folder(source, target, suffix) if os.path.isdir(source) else [_of_image(source, target, suffix)]
     _check_targets(jobs)
     return jobs
 
 
 def _of_image(source: Path, target: Path, suffix: Optional[str]) -> Job:
-    if not source.exists():
+    if not os.path.exists(source):  # which, unlike pathlib's, has an answer for names that are too long
         raise DataError(f"{source}: no such file or folder")
-    if target.is_dir():
+    if os.path.isdir(target):
         target = target / _name(source, suffix)
     elif suffix is not None and target.suffix.lower() != suffix:
         raise OptionError(f"{target}: its suffix is not the --format {suffix}")
@@ -79,7 +79,7 @@ def _name(source: Path, suffix: Optional[str]) -> str:
 def _check_targets(jobs: List[Job]) -> None:
     taken: Dict[str, Path] = {}
     for source, target in jobs:
-        if target.exists() and source.exists() and target.samefile(source):
+        if os.path.exists(target) and os.path.exists(source) and target.samefile(source):
             raise DataError(f"{target}: is the input itself; name another output")
         # Some file systems do not tell A.png from a.png.
         other = taken.setdefault(str(target).lower(), source)

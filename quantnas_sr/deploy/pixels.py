@@ -195,6 +195,8 @@ def _run(network: Network, planes: np.ndarray) -> np.ndarray:
     expected = (1, 3, height * network.scale, width * network.scale)
     if result.shape != expected:
         raise DataError(f"the network makes {result.shape} of a tile of {width}x{height} pixels, not {expected}")
+    if not np.isfinite(result.sum()):
+        raise DataError(f"the network makes numbers that are not finite of a tile of {width}x{height} pixels")
     return result
 
 

@@ -1,6 +1,7 @@
 """``quantnas upscale``: images and folders through a trained or exported network."""
 
 import argparse
+import os
 import signal
 import sys
 from functools import cached_property
@@ -63,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
     memory = parse_memory(args.memory)
     jobs = plan(args.input, args.output, args.format and f".{args.format.lower().lstrip('.')}")
     todo = jobs
-    if args.input.is_dir() and not args.overwrite:
-        todo = [job for job in jobs if not job.target.exists()]
+    if os.path.isdir(args.input) and not args.overwrite:
+        todo = [job for job in jobs if not job.target.is_file()]
     if todo:
         network = open_network(args.network, args.runtime, args.threads)
         broken = Upscaler(network, args.tile, memory).images(todo)

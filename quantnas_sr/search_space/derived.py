@@ -1,5 +1,6 @@
 """The network that a genotype describes."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
@@ -88,7 +89,9 @@ def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[
         GenotypeError: the file cannot be read, or carries no genotype.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what torch thinks of a file that is no checkpoint
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise GenotypeError(f"{path}: the checkpoint cannot be read ({error.strerror})") from None
     except Exception as error:
