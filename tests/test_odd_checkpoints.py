@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from export_equality import settled
 from upscaling import derived
 
 from quantnas_sr import cli
@@ -18,7 +17,10 @@ from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.deploy import open_network
 from quantnas_sr.search_space import Supernet
 
+pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
+
+from export_equality import settled  # noqa: E402
 
 State = Dict[str, Any]
 

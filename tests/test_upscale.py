@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -282,19 +281,40 @@ def test_a_tile_too_small_is_one_line(tmp_path, capsys):
     assert re.search(r"tile 12 is too small: .* 6 pixels.* 13 or more\n$", capsys.readouterr().err)
 
 
-def test_an_interrupted_run_leaves_no_half_file(tmp_path):
-    network = checkpoint(tmp_path / "net.pth", derived(operation="simple_5x5", num_feat=36))
-    save(tmp_path / "x.png", 1500, 1500, 3)
-    command = [sys.executable, "-m", "quantnas_sr", "upscale", network, tmp_path / "x.png", tmp_path / "out" / "y.png"]
+#: Upscales, but says when a part of the image is in the file, and then waits.
+WAITING = """
+import signal, sys, time
+from quantnas_sr import cli
+from quantnas_sr.deploy.png import PngWriter
+
+# A shell starts what runs in its background with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def write_and_wait(self, band, write=PngWriter.write):
+    write(self, band)
+    self._file.flush()
+    print("half", flush=True)
+    time.sleep(30)
+
+PngWriter.write = write_and_wait
+sys.exit(cli.main(["upscale", "net.pth", "x.png", "out/y.png", "--tile", "30"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "number, code, said", [(signal.SIGINT, 130, "quantnas: interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_an_interrupted_run_leaves_no_half_file(tmp_path, number, code, said):
+    checkpoint(tmp_path / "net.pth", nearest())
+    save(tmp_path / "x.png", 50, 50, 3)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*command, "--tile", "64"], env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (tmp_path / "out").exists():
-            time.sleep(0.05)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert "Traceback" not in said
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WAITING], cwd=tmp_path, env=environment, **streams) as process:
+        assert process.stdout.readline() == "half\n", process.stderr.read()
+        assert any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == said
+    assert process.returncode == code
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""``quantnas upscale``: images and folders through a trained or exported network."""
+"""``quantnas upscale``: images, folders and films through a trained or exported network."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ from quantnas_sr.deploy.jobs import Job, plan
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, parse_memory
 from quantnas_sr.deploy.pixels import SMALL, memory_use, tile_for, upscale, upscaled_bands
 from quantnas_sr.deploy.runtimes import Network, open_network
+from quantnas_sr.deploy.video import is_video, upscale_video
 from quantnas_sr.deploy.writers import Layout, fitting, format_of, image_writer
 from quantnas_sr.errors import DataError, QuantNASError
 
@@ -36,7 +37,7 @@ class OutputError(QuantNASError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("network", help="an .onnx of `quantnas export`, or the .pth of a training")
-    parser.add_argument("input", type=Path, help="an image, or a folder with its sub-folders")
+    parser.add_argument("input", type=Path, help="an image, a film, or a folder of images with its sub-folders")
     parser.add_argument("output", type=Path, help="a file, or a folder")
     parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (auto)")
     parser.add_argument("--threads", type=_positive, help="of the processor (as the runtime has them)")
@@ -62,6 +63,11 @@ def run(args: argparse.Namespace) -> None:
     # A polite kill cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     memory = parse_memory(args.memory)
+    if is_video(args.input):
+        network = open_network(args.network, args.runtime, args.threads)
+        upscale_video(args.input, args.output, network, lambda frame: upscale(frame, network, args.tile, memory))
+        print(f"wrote {args.output}")
+        return
     jobs = plan(args.input, args.output, args.format and f".{args.format.lower().lstrip('.')}")
     todo = jobs
     if os.path.isdir(args.input) and not args.overwrite:
