@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quantnas_sr.deploy.rounded_outputs import RoundedOutput
 from quantnas_sr.deploy.static_adq import StaticADQ, affine
 from quantnas_sr.quantization import FULL_PRECISION, HWGQ, LSQActivation, QuantConv2d
 from quantnas_sr.search_space.adq import ADQ
@@ -63,7 +64,7 @@ def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
     quantizer = layer.input_quantizer
     if isinstance(quantizer, LSQActivation):
         zero_point = int(quantizer.zero_point)
-        return {"step": float(quantizer.settled_step()), "zero_point": zero_point, "bits": layer.bits}
+        return {"step": float(quantizer.settled_step().detach()), "zero_point": zero_point, "bits": layer.bits}
     return {"step": float(quantizer.step), "zero_point": 0, "bits": layer.bits}
 
 
@@ -152,6 +153,18 @@ class ExportedESA(nn.Module):
         return x * _node("CropLike", (mask, x), x.shape)
 
 
+class ExportedRounding(nn.Module):
+    """`RoundedOutput` as one node."""
+
+    def __init__(self, rounded: RoundedOutput) -> None:
+        super().__init__()
+        self.rounding = rounded.rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return _node("Quantize", (x,), x.shape, **self.rounding)
+
+
 _Replacements = Dict[Type[nn.Module], Callable[[Any], nn.Module]]
 
 
@@ -167,6 +180,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
         ADQ: ExportedADQ,
         StaticADQ: StaticADQ.folded,
         ESA: ExportedESA,
+        RoundedOutput: ExportedRounding,
     }
     return _replaced(deepcopy(network).eval(), replacements)
 

@@ -39,9 +39,14 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
 
 
 class SeenValues:
-    """What a quantizer of activations has seen: an even sample of every batch, and how far the values reach."""
+    """What a quantizer of activations has seen: an even sample of every batch, and how far the values reach.
 
-    def __init__(self) -> None:
+    Args:
+        most: values that a batch gives to the sample.
+    """
+
+    def __init__(self, most: int = _MOST_VALUES) -> None:
+        self.most = most
         self.samples: List[Tensor] = []
 
     @torch.no_grad()
@@ -51,7 +56,7 @@ class SeenValues:
         ends = torch.stack([values.amin().clamp_max(0), values.amax().clamp_min(0)])
         self.ends = torch.stack([ends, self.ends]) if self.samples else ends[None]
         self.ends = torch.stack([self.ends[:, 0].amin(), self.ends[:, 1].amax()])
-        self.samples.append(values[:: max(1, len(values) // _MOST_VALUES)])
+        self.samples.append(values[:: max(1, len(values) // self.most)])
 
     @torch.no_grad()
     def least_error_range(self, bits: int) -> Tuple[Tensor, Tensor]:
