@@ -134,7 +134,7 @@ def speed_up() -> str:
         found = row["measured"]
         if row["network"] == "integer":
             faster = f"{found['times_faster_than_float']:.2f} times as fast as in float"
-            where = f"{found['runtime']}, {row['width']}x{row['height']}, ADQ {row['adq']}"
+            where = f"{found['runtime']}, {row['width']}x{row['height']}, ADQ {row['adq']}, {row['outputs']} outputs"
             lines.append(f"{where}: {found['ms']:.0f} ms, {faster}\n")
     return "\n" + "".join(lines)
 

@@ -61,7 +61,7 @@ def real(adq, tmp_path_factory):
     """The folder of a real run, with one form of ADQ and in one runtime: every process takes seconds to start."""
     output = tmp_path_factory.mktemp("real") / "new" / "folder"
     command = [adq, "--sizes", "24x16", "--threads", 1, "--repeats", 3, "--output", output]
-    assert run(*command, "--adq", "static", "--runtimes", installed_runtimes()[0]) == 0
+    assert run(*command, "--adq", "static", "--outputs", "float", "--runtimes", installed_runtimes()[0]) == 0
     return output
 
 
@@ -135,7 +135,8 @@ def turns(monkeypatch):
 
 def test_float_twin_and_integer_network_take_turns(plain, turns, tmp_path, capsys):
     sizes = ["20x10", "10x20", "20x10"]
-    assert run(plain, "--threads", 2, "--repeats", 7, "--sizes", *sizes, "--output", tmp_path) == 0
+    only = ["--outputs", "float"]
+    assert run(plain, "--threads", 2, "--repeats", 7, "--sizes", *sizes, *only, "--output", tmp_path) == 0
     order = [("float", 3), ("integer", 3), ("integer", 2), ("float", 2), ("float", 2), ("integer", 2)]
     each = [(size, runtime) for size in ((20, 10), (10, 20)) for runtime in installed_runtimes()]
     assert turns == [(*place, name, runs) for place in each for name, runs in order]
@@ -150,16 +151,17 @@ def test_float_twin_and_integer_network_take_turns(plain, turns, tmp_path, capsy
 
 
 def test_every_form_of_adq_is_compared_with_the_float_twin_of_that_form(adq, turns, tmp_path, monkeypatch):
-    def export(weights, output, adq, quantized, command):
-        assert Path(output).stem == f"{'integer' if quantized else 'float'}_{adq}"
+    def export(weights, output, adq, quantized, outputs, command):
+        name = "integer_int8" if outputs == "int8" else "integer" if quantized else "float"
+        assert Path(output).stem == f"{name}_{adq}"
         return Exported(Path(output), [], 8, 1000)
 
     monkeypatch.setattr(benchmark, "export", export)
     assert run(adq, "--threads", 2, "--repeats", 1, "--sizes", "8x8", "--output", tmp_path) == 0
-    files = [f"{network}_{form}" for form in ("dynamic", "static") for network in ("float", "integer")]
+    files = [f"{network}_{form}" for form in ("dynamic", "static") for network in ("float", "integer", "integer_int8")]
     assert [name for _, _, name, _ in turns] == files * len(installed_runtimes())
     rows = table((tmp_path / "benchmark.md").read_text())
-    assert [row["ADQ"] for row in rows] == ["dynamic", "dynamic", "static", "static"] * len(installed_runtimes())
+    assert [row["ADQ"] for row in rows] == [*3 * ["dynamic"], *3 * ["static"]] * len(installed_runtimes())
 
 
 # --- what is refused
@@ -180,6 +182,7 @@ def complaint(capsys, *arguments):
         (["--sizes", "4x-5"], "--sizes 4x-5: not a size"),
         (["--runtimes", "openvinno"], "--runtimes: unknown runtime 'openvinno', did you mean 'openvino'?"),
         (["--adq", "statik"], "--adq: unknown form 'statik', did you mean 'static'? Allowed: dynamic, static"),
+        (["--outputs", "int4"], "--outputs: unknown form 'int4', did you mean 'int8'? Allowed: float, int8"),
         (["--threads", "0"], "--threads 0: not a positive number"),
         (["--repeats", "-1"], "--repeats -1: not a positive number"),
         (["--adq", "static"], "net.pth has no ADQ or AdaDM"),

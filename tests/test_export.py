@@ -19,9 +19,11 @@ from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.deploy import export as exporting  # noqa: E402
 from quantnas_sr.deploy import open_network, upscale  # noqa: E402
-from quantnas_sr.deploy.check import agreement, check  # noqa: E402
+from quantnas_sr.deploy.check import _rounded_values, agreement, check  # noqa: E402
 from quantnas_sr.deploy.export import build_model, export, installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.folding import fold_both, fold_kernel  # noqa: E402
+from quantnas_sr.deploy.rounded_outputs import RoundedOutput, real_outputs, round_biases, round_outputs  # noqa: E402
+from quantnas_sr.deploy.sample_images import tensors  # noqa: E402
 from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
@@ -85,7 +87,7 @@ def test_any_network_leaves_with_its_own_checkpoint(arch, runtime, tmp_path):
     network(torch.rand(2, 3, 24, 24))
     calibrate_inputs(network)
     assert any((layer.smoothing != 1).any() for _, layer in network.quantized_layers())
-    settled(network)
+    round_biases(settled(network))
     export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     (result,) = check(network, tmp_path / "net.onnx", [runtime], [image(20, 33), image(2, 3)])
     assert result.equal > 0.9
@@ -115,6 +117,57 @@ def test_the_float_twin_computes_the_network_without_quantizers(basic, tmp_path)
         np.testing.assert_allclose(open_network(tmp_path / "net.onnx", runtime)(x), expected, atol=1e-4)
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "net.onnx")).graph.node}
     assert not kinds & {"QuantizeLinear", "DequantizeLinear"}
+
+
+# --- outputs of 8 bits
+
+
+def rounded_export(network, tmp_path, **options):
+    """The exported file, and the network that PyTorch should compute it with."""
+    path = tmp_path / "net.onnx"
+    export(saved(network, tmp_path / "net.pth"), str(path), outputs="int8", **options)
+    return path, round_outputs(round_biases(network), tensors(None, None, exporting.MADE_UP))
+
+
+@pytest.mark.parametrize("arch", ["RFDN", "ESPCN", "MSRResNet", "EDSR"])
+def test_rounded_outputs_are_pytorchs_and_every_rounding_is_looked_at(arch, tmp_path):
+    options = {"RFDN": {"num_block": 1, "upscale": 2}, "ESPCN": {"upscale": 3}}.get(arch, {"num_block": 1})
+    options.update({} if arch == "ESPCN" else {"num_feat": 8})
+    options.update({"num_in_ch": 3, "num_out_ch": 3, "upscale": 2} if arch == "EDSR" else {})
+    torch.manual_seed(0)
+    network = settled(QuantizedArch({"type": arch, **options}, bits=4 if arch == "EDSR" else 8))
+    path, network = rounded_export(network, tmp_path)
+    graph = onnx.load(str(path)).graph
+    roundings = {name for name, module in network.named_modules() if isinstance(module, RoundedOutput)}
+    assert roundings and roundings <= _rounded_values(graph).keys()
+    check(network, path, RUNTIMES, [image(20, 33)])
+
+
+@pytest.mark.parametrize("case", list(itertools.islice(cases(), 2)), ids=lambda case: case.genotype.search_space)
+def test_rounded_outputs_of_any_genotype_are_pytorchs(case, tmp_path):
+    network = settled(DerivedNetwork(case.genotype))
+    path, network = rounded_export(network, tmp_path)
+    check(network, path, RUNTIMES, [image(17, 30)])
+
+
+@pytest.mark.skipif("onnxruntime" not in RUNTIMES, reason="needs ONNX Runtime")
+def test_with_rounded_outputs_onnx_runtime_has_no_float_convolution(basic, tmp_path):
+    import onnxruntime
+
+    export(basic, str(tmp_path / "net.onnx"), outputs="int8")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 3
+    onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "optimised.onnx")).graph.node]
+    assert kinds.count("QLinearConv") == 11 and not {"Conv", "FusedConv"} & set(kinds)
+
+
+def test_only_outputs_that_something_else_reads_are_rounded(basic):
+    from quantnas_sr.deploy.checkpoint import load_network
+
+    names = {name.removeprefix("skeleton.") for name in real_outputs(load_network(basic))}
+    cells = {f"body.block.{i}.block.{branch}.0" for i in (0, 1) for branch in ("body.1", "skip")}
+    assert names == cells | {"head.1.0", "upsample.0.0", "tail.block.1.0"}
 
 
 # --- what is in the file
@@ -273,7 +326,9 @@ def test_static_adq_needs_adq_and_calibration_needs_static(basic, tmp_path, caps
     genotype = Genotype("basic", 2, 12, 1, "batch", {name: Choice("simple_1x1", 8) for name in slots})
     plain = saved(settled(DerivedNetwork(genotype)), tmp_path / "net.pth")
     assert "has no ADQ" in complaint(capsys, plain, tmp_path / "net.onnx", "--adq", "static")
-    assert "for `--adq static` only" in complaint(capsys, basic, tmp_path / "net.onnx", "--calibration", tmp_path)
+    assert "for `--adq static` and `--outputs int8` only" in complaint(
+        capsys, basic, tmp_path / "net.onnx", "--calibration", tmp_path
+    )
     said = complaint(capsys, basic, tmp_path / "net.onnx", "--adq", "static", "--calibration", tmp_path)
     assert "no image there" in said
     (tmp_path / "broken.png").write_bytes(b"no")

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -20,7 +20,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.cost.measure import this_machine
 from quantnas_sr.deploy.benchmark_table import Measurement, Row, Theory, markdown
 from quantnas_sr.deploy.checkpoint import load_network
-from quantnas_sr.deploy.export import ADQ_FORMS, RUNTIMES, export, installed_runtimes, require_export
+from quantnas_sr.deploy.export import ADQ_FORMS, OUTPUTS, RUNTIMES, export, installed_runtimes, require_export
 from quantnas_sr.deploy.static_adq import is_dynamic
 from quantnas_sr.deploy.timing import timed_process
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
@@ -38,11 +38,11 @@ peak is the memory of runtime and network; the float twin has the same ADQ, in t
 
 
 class _File(NamedTuple):
-    """An exported network."""
+    """An exported network; ``outputs`` is empty for the float twin."""
 
     path: Path
     adq: str
-    quantized: bool
+    outputs: str
     bytes: int
 
 
@@ -50,7 +50,8 @@ class _File(NamedTuple):
 class _Plan:
     """What is to be measured, and how."""
 
-    files: Sequence[Tuple[str, bool]]
+    adq: Sequence[str]
+    outputs: Sequence[str]
     sizes: Sequence[Size]
     runtimes: Sequence[str]
     threads: int
@@ -61,6 +62,11 @@ class _Plan:
         """Runs of each turn."""
         rounds = min(_ROUNDS, self.repeats)
         return [self.repeats // rounds + (i < self.repeats % rounds) for i in range(rounds)]
+
+    @property
+    def files(self) -> List[Tuple[str, str]]:
+        """ADQ and outputs of each; of every form of ADQ the float twin, without a word about outputs, is first."""
+        return [(form, outputs) for form in self.adq for outputs in ("", *self.outputs)]
 
     @property
     def steps(self) -> int:
@@ -76,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="of the processor (as torch has them)")
     parser.add_argument("--repeats", type=int, default=20, help="runs of which the median is taken (20)")
     parser.add_argument("--adq", nargs="+", metavar="FORM", help="dynamic, static (both, where there is ADQ)")
+    parser.add_argument("--outputs", nargs="+", metavar="FORM", help="of convolutions: float, int8 (both)")
     parser.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="openvino, onnxruntime (those installed)")
     parser.add_argument("--output", type=Path, default=Path("experiments/benchmark"), help="folder (%(default)s)")
 
@@ -90,16 +97,16 @@ def run(args: argparse.Namespace) -> None:
 
     require_matplotlib("the plot of a benchmark")
     require_export()
-    sizes, runtimes, adq = _sizes(args.sizes), _runtimes(args.runtimes), _adq_forms(args.adq)
+    sizes, runtimes = _sizes(args.sizes), _runtimes(args.runtimes)
+    adq, outputs = _forms("--adq", args.adq, ADQ_FORMS), _forms("--outputs", args.outputs, OUTPUTS)
     threads = torch.get_num_threads() if args.threads is None else _positive("--threads", args.threads)
     repeats = _positive("--repeats", args.repeats)
     if args.output.exists() and not args.output.is_dir():
         raise OptionError(f"--output {args.output}: is a file. Allowed: a folder, or what is not there yet")
     network = load_network(args.weights)
-    files = [(form, quantized) for form in _applicable(adq, network, args.weights) for quantized in (False, True)]
-    plan = _Plan(files, sizes, runtimes, threads, repeats)
+    plan = _Plan(_applicable(adq, network, args.weights), outputs, sizes, runtimes, threads, repeats)
     with tqdm(total=plan.steps, disable=None) as bar:
-        exported = [_export(args.weights, args.output, form, quantized, bar) for form, quantized in files]
+        exported = [_export(args.weights, args.output, *file, bar) for file in plan.files]
         rows = list(_rows(network, plan, exported, bar))
     _write(args.output, rows, plan, Path(args.weights))
 
@@ -124,11 +131,11 @@ def _runtimes(names: Optional[Sequence[str]]) -> List[str]:
     return list(dict.fromkeys(names or installed))
 
 
-def _adq_forms(names: Optional[Sequence[str]]) -> List[str]:
+def _forms(option: str, names: Optional[Sequence[str]], allowed: Sequence[str]) -> List[str]:
     for name in names or ():
-        if name not in ADQ_FORMS:
-            raise OptionError(unknown("form", name, ADQ_FORMS, where="--adq"))
-    return list(dict.fromkeys(names or ADQ_FORMS))
+        if name not in allowed:
+            raise OptionError(unknown("form", name, allowed, where=option))
+    return list(dict.fromkeys(names or allowed))
 
 
 def _applicable(forms: Sequence[str], network: nn.Module, weights: str) -> Sequence[str]:
@@ -146,47 +153,50 @@ def _positive(option: str, number: int) -> int:
     return number
 
 
-def _export(weights: str, folder: Path, adq: str, quantized: bool, bar: "tqdm") -> _File:
-    name = "_".join(filter(None, ("integer" if quantized else "float", adq)))
+def _export(weights: str, folder: Path, adq: str, outputs: str, bar: "tqdm") -> _File:
+    name = "_".join(filter(None, ("integer" if outputs else "float", "int8" if outputs == "int8" else "", adq)))
     path = folder / f"{name}.onnx"
     bar.set_postfix_str(f"export {path.name}")
     command = shlex.join(["quantnas", *sys.argv[1:]])
-    written = export(weights, str(path), adq or "dynamic", quantized=quantized, command=command)
+    options = {"quantized": bool(outputs), "outputs": outputs or "float", "command": command}
+    written = export(weights, str(path), adq or "dynamic", **options)
     bar.update()
-    return _File(path, adq, quantized, written.bytes)
+    return _File(path, adq, outputs, written.bytes)
 
 
 def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") -> Iterator[Row]:
-    """The float twin and the integer network of each form of ADQ, one after the other."""
+    """The float twin and the integer networks of each form of ADQ, one after the other."""
+    together = 1 + len(plan.outputs)
     for size in plan.sizes:
         cost = count(network, size[::-1])
         widths = sorted({layer.bits for layer in cost.layers})
         for runtime in plan.runtimes:
-            for pair in zip(files[::2], files[1::2]):
-                measured = _taking_turns(pair, runtime, size, plan, bar)
-                for file, found in zip(pair, measured):
-                    bits = widths if file.quantized else [FULL_PRECISION]
-                    bitops = cost.bitops if file.quantized else cost.macs * FULL_PRECISION**2
+            for first in range(0, len(files), together):
+                group = files[first : first + together]
+                measured = _taking_turns(group, runtime, size, plan, bar)
+                for file, found in zip(group, measured):
+                    bits = widths if file.outputs else [FULL_PRECISION]
+                    bitops = cost.bitops if file.outputs else cost.macs * FULL_PRECISION**2
                     theory = Theory(bits, cost.macs, bitops, file.bytes)
-                    yield Row(size, file.adq, file.quantized, file.path.name, theory, found)
+                    yield Row(size, file.adq, file.outputs, file.path.name, theory, found)
 
 
-def _taking_turns(pair: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:
-    """Measure the float twin and its integer network; in every round another one begins."""
-    seconds: List[List[float]] = [[], []]
-    peaks: List[Optional[int]] = [None, None]
+def _taking_turns(files: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:
+    """Measure the float twin, which is the first, and its integer networks; every other round goes backwards."""
+    seconds: List[List[float]] = [[] for _ in files]
+    peaks: List[Optional[int]] = [None for _ in files]
     with ExitStack() as stack:
-        processes = [stack.enter_context(timed_process(file.path, runtime, plan.threads, size)) for file in pair]
+        processes = [stack.enter_context(timed_process(file.path, runtime, plan.threads, size)) for file in files]
         for number, runs in enumerate(plan.turns):
-            for i in (0, 1) if number % 2 == 0 else (1, 0):
-                bar.set_postfix_str(f"{pair[i].path.name} in {runtime} at {size[0]}x{size[1]}")
+            order = range(len(files))
+            for i in order if number % 2 == 0 else reversed(order):
+                bar.set_postfix_str(f"{files[i].path.name} in {runtime} at {size[0]}x{size[1]}")
                 turn = processes[i](runs)
                 seconds[i] += turn.seconds
                 peaks[i] = turn.peak
                 bar.update()
-    twin, integer = (Measurement(runtime, times, peak) for times, peak in zip(seconds, peaks))
-    ratio = twin.median / integer.median
-    return [twin, Measurement(runtime, integer.seconds, integer.peak_bytes, ratio)]
+    twin, *others = (Measurement(runtime, times, peak) for times, peak in zip(seconds, peaks))
+    return [twin, *(replace(other, times_faster=twin.median / other.median) for other in others)]
 
 
 def _write(folder: Path, rows: Sequence[Row], plan: _Plan, weights: Path) -> None:

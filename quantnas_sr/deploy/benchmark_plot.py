@@ -7,12 +7,12 @@ from quantnas_sr.deploy.benchmark_table import Row
 from quantnas_sr.files import written_aside
 from quantnas_sr.report.pen import INK, NEUTRAL, SOFT_INK, fill_of
 
-#: Of a bar, in parts of the distance between two pairs.
-_WIDTH = 0.38
+#: Of a bar, in parts of the distance between two groups.
+_WIDTH = 0.27
 
 
 def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
-    """Draw a panel for each runtime and size of image: a pair of bars for each form of ADQ.
+    """Draw a panel for each runtime and size of image: a group of bars for each form of ADQ.
 
     Args:
         rows: of the benchmark.
@@ -32,7 +32,7 @@ def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
             axes.set_title(f"{runtime}, {shown[0].input}", fontsize=9, loc="left", color=INK)
         line[0].set_ylabel("ms for one image", fontsize=8)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=7, color=SOFT_INK, wrap=True)
     with written_aside(output) as aside:
         figure.savefig(aside, dpi=200, metadata={"Software": None})
@@ -40,9 +40,15 @@ def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
 
 def _draw_panel(axes: Any, rows: List[Row]) -> None:
     forms = list(dict.fromkeys(row.adq for row in rows))
-    for quantized, label, fill in ((False, "float twin", NEUTRAL), (True, "integer, times faster", fill_of(8))):
-        shown = [row for row in rows if row.quantized is quantized]
-        places = [forms.index(row.adq) + (_WIDTH if quantized else -_WIDTH) / 2 for row in shown]
+    kinds = (
+        ("", "float twin", NEUTRAL),
+        ("float", "integer, times faster", fill_of(8)),
+        ("int8", "integer, int8 outputs", fill_of(4)),
+    )
+    kinds = tuple(kind for kind in kinds if any(row.outputs == kind[0] for row in rows))
+    for number, (outputs, label, fill) in enumerate(kinds):
+        shown = [row for row in rows if row.outputs == outputs]
+        places = [forms.index(row.adq) + (number - (len(kinds) - 1) / 2) * _WIDTH for row in shown]
         heights = [1e3 * row.measurement.median for row in shown]
         bars = axes.bar(places, heights, _WIDTH, label=label, facecolor=fill, edgecolor=INK, linewidth=0.7)
         ratios = [row.measurement.times_faster for row in shown]

@@ -58,13 +58,13 @@ class Row:
     Attributes:
         size: width and height of the input.
         adq: ``dynamic``, ``static``, or empty for a network without ADQ.
-        quantized: False for the float twin.
+        outputs: of convolutions, ``float`` or ``int8``; empty for the float twin.
         file: name of the ``.onnx``.
     """
 
     size: Tuple[int, int]
     adq: str
-    quantized: bool
+    outputs: str
     file: str
     theory: Theory
     measurement: Measurement
@@ -78,7 +78,8 @@ class Row:
         """What stands under `COLUMNS`."""
         theory, found = self.theory, self.measurement
         widths = "/".join(map(str, theory.bits))
-        network = f"integer, {widths} bits" if self.quantized else "float twin"
+        network = f"integer, {widths} bits" if self.outputs else "float twin"
+        network += ", int8 outputs" if self.outputs == "int8" else ""
         return [
             *(self.input, network, self.adq or "none"),
             *(f"{theory.macs / 1e9:.3f}", f"{theory.bitops / 1e9:.2f}", f"{theory.file_bytes / 1e3:.1f}"),
@@ -93,7 +94,8 @@ class Row:
         return {
             "width": self.size[0],
             "height": self.size[1],
-            "network": "integer" if self.quantized else "float",
+            "network": "integer" if self.outputs else "float",
+            "outputs": self.outputs or None,
             "adq": self.adq or None,
             "file": self.file,
             "theory": {**vars(theory), "bits": list(theory.bits)},

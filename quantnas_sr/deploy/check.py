@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantnas_sr.deploy.inference import input_rounding
+from quantnas_sr.deploy.rounded_outputs import RoundedOutput, quantized_layers
 from quantnas_sr.errors import DataError
-from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 
 #: Share of bytes that may differ by more than one without a word about it.
 TOLERANCE = 1e-3
@@ -110,61 +110,78 @@ def first_difference(network: nn.Module, path: Path, runtime: str, image: np.nda
 
 
 class _forced:
-    """Lets the layers of a network read given integers, after a look at whether they are what should be read."""
+    """Lets a network compute with given integers, after a look at whether they are what should be there."""
 
     def __init__(self, network: nn.Module, integers: Dict[str, np.ndarray], wrong: List[str]) -> None:
         self.integers, self.wrong = integers, wrong
-        self.layers = dict(_quantized_layers(network))
+        self.roundings = dict(_roundings(network))
         self.hooks: List[Any] = []
 
     def __enter__(self) -> None:
-        for name, layer in self.layers.items():
+        for name, (module, rounding) in self.roundings.items():
             if name in self.integers:
-                self.hooks.append(layer.register_forward_pre_hook(self._hook(name)))
+                self.hooks.append(module.register_forward_pre_hook(self._hook(name, rounding)))
 
     def __exit__(self, *error: Any) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def _hook(self, name: str) -> Callable[[QuantConv2d, Tuple[Tensor, ...]], Tuple[Tensor]]:
-        def hook(layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor]:
-            rounding = input_rounding(layer)
-            step, zero_point = rounding["step"], rounding["zero_point"]
+    def _hook(self, name: str, rounding: Dict[str, Any]) -> Callable[[nn.Module, Tuple[Tensor, ...]], Tuple[Tensor]]:
+        step, zero_point = rounding["step"], rounding["zero_point"]
+
+        def hook(module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor]:
             theirs = torch.from_numpy(self.integers[name].astype(np.float32)) - zero_point
             if theirs.shape != inputs[0].shape:  # of a folded image
                 theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
-            real = (layer.smoothed_input(inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
+            real = (_smoothed(module, inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
             off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.abs()
             if off.any():
                 share = 100 * float(off.float().mean())
                 most = float((real - theirs).abs().max())
-                self.wrong.append(f"{share:.2f} % of the integers that {name} reads are others, by up to {most:.1f}")
-            return (layer.smoothed_input(theirs * step, inverse=True),)
+                does = "writes" if isinstance(module, RoundedOutput) else "reads"
+                self.wrong.append(f"{share:.2f} % of the integers that {name} {does} are others, by up to {most:.1f}")
+            return (_smoothed(module, theirs * step, inverse=True),)
 
         return hook
 
 
-def _quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
-    for name, layer in network.named_modules():
-        if isinstance(layer, QuantConv2d) and layer.bits != FULL_PRECISION and layer.quantize:
-            yield name, layer
+def _smoothed(module: nn.Module, x: Tensor, inverse: bool = False) -> Tensor:
+    return x if isinstance(module, RoundedOutput) else module.smoothed_input(x, inverse)
+
+
+def _roundings(network: nn.Module) -> Iterator[Tuple[str, Tuple[nn.Module, Dict[str, Any]]]]:
+    """By name, what rounds to integers, and to which."""
+    for name, layer in quantized_layers(network):
+        yield name, (layer, input_rounding(layer))
+    for name, module in network.named_modules():
+        if isinstance(module, RoundedOutput):
+            yield name, (module, module.rounding)
 
 
 def _with_integers(path: Path, runtime: str, image: np.ndarray) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
-    """What a file computes, and by layer the unsigned integers that each reads."""
+    """What a file computes, and by the names of `_roundings` the unsigned integers there."""
     import onnx
 
     model = onnx.load(str(path))
-    source = {output: node for node in model.graph.node for output in node.output}
-    read: Dict[str, str] = {}
-    for node in model.graph.node:
-        layer, integers = _layer_of(node, source), _integers_of(node, source)
-        if layer and integers:
-            read[layer] = integers
-    for name in dict.fromkeys(read.values()):
+    found = _rounded_values(model.graph)
+    for name in dict.fromkeys(found.values()):
         model.graph.output.append(onnx.ValueInfoProto(name=name))
     values = _run_all(onnx.shape_inference.infer_shapes(model), runtime, image)
-    return values["sr"], {layer: values[name] for layer, name in read.items()}
+    return values["sr"], {layer: values[name] for layer, name in found.items()}
+
+
+def _rounded_values(graph: Any) -> Dict[str, str]:
+    """By the names of `_roundings`, the value of the graph that has the integers."""
+    source = {output: node for node in graph.node for output in node.output}
+    roundings = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    found: Dict[str, str] = {}
+    for node in graph.node:
+        layer, integers = _layer_of(node, source), _integers_of(node, source)
+        if layer and integers:
+            found[layer] = integers
+        if layer and layer.endswith(".conv") and node.output[0] in roundings:
+            found[layer[: -len("conv")] + "rounding"] = roundings[node.output[0]]
+    return found
 
 
 def _layer_of(node: Any, source: Dict[str, Any]) -> Optional[str]:

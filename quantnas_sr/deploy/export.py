@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from quantnas_sr.cost import count
 from quantnas_sr.deploy.checkpoint import load_network, scale_of
 from quantnas_sr.deploy.inference import exportable
 from quantnas_sr.deploy.receptive_field import halo
+from quantnas_sr.deploy.rounded_outputs import round_biases, round_outputs
+from quantnas_sr.deploy.sample_images import arrays, tensors
 from quantnas_sr.deploy.static_adq import calibrated, is_dynamic, make_static, statistics
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.files import written_aside
@@ -27,8 +29,9 @@ from quantnas_sr.version import __version__
 ADQ_FORMS = ("dynamic", "static")
 WEIGHTS_FORMATS = ("int8", "int4")
 RUNTIMES = ("openvino", "onnxruntime")
-#: Checks and calibration look at this many pixels a side, from the middle of each image, and at this many images.
-_CROP, _CHECKED, _CALIBRATED = 96, 4, 100
+OUTPUTS = ("float", "int8")
+#: Images that calibration looks at: of a folder, and made-up ones.
+_CALIBRATED, MADE_UP = 100, 8
 
 
 class Exported(NamedTuple):
@@ -94,6 +97,7 @@ def export(
     param_key: Optional[str] = None,
     images: Optional[str] = None,
     command: str = "",
+    outputs: str = "float",
 ) -> Exported:
     """Write a trained network as ONNX, after every installed runtime has computed PyTorch's images with it.
 
@@ -101,13 +105,14 @@ def export(
         weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
         output: the ``.onnx``; it is replaced when the new file has passed.
         adq: ``static`` puts a constant in the place of the standard deviation of each block.
-        calibration: folder of low-resolution images that ``static`` is measured on; without it the running statistics
-            of the training say it.
+        calibration: folder of low-resolution images that ``static`` and ``outputs`` are measured on; without it the
+            running statistics of the training say the first, and made-up images the second.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
         quantized: False for the float twin: the weights before rounding, no quantizer.
         param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
         images: folder of low-resolution images to check with; without it, and without ``calibration``, made-up ones.
         command: for the metadata.
+        outputs: ``int8`` rounds those outputs of convolutions to 8 bits that training left real.
 
     Raises:
         QuantNASError: something of this cannot be used; or a runtime computes something else, and then no file is left.
@@ -117,17 +122,22 @@ def export(
         raise OptionError(f"output: {output!r} does not end in .onnx")
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
-    if calibration and adq != "static":
-        raise OptionError("calibration: is for `--adq static` only")
-    crops = list(_arrays(images or calibration))
+    if outputs == "int8" and not quantized:
+        raise OptionError("outputs: int8 is not for the float twin")
+    if calibration and adq != "static" and outputs != "int8":
+        raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
+    crops = list(arrays(images or calibration))
     network = load_network(weights, param_key)
     if not quantized:
         set_quantize(network, False)
     if adq == "static":
         if not is_dynamic(network):
             raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
-        stds = calibrated(network, _tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
+        stds = calibrated(network, tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
         network = make_static(network, stds)
+    network = round_biases(network)
+    if outputs == "int8":
+        network = round_outputs(network, tensors(calibration, None, _CALIBRATED if calibration else MADE_UP))
     scale = scale_of(network)
     model = build_model(network, quantized, weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
@@ -140,6 +150,7 @@ def export(
             "quantnas_sr.bits": json.dumps(_widths(network) if quantized else [32]),
             "quantnas_sr.genotype": _genotype(network),
             "quantnas_sr.adq": adq if is_dynamic(network) or adq == "static" else "",
+            "quantnas_sr.outputs": outputs if quantized else "",
             "quantnas_sr.command": command,
         }
     )
@@ -170,63 +181,19 @@ def _genotype(network: nn.Module) -> str:
     return json.dumps(network.genotype.to_dict()) if isinstance(network, DerivedNetwork) else ""
 
 
-def _tensors(folder: Optional[str], crop: Optional[int], most: int) -> Iterator[torch.Tensor]:
-    for array in _arrays(folder, crop, most):
-        yield torch.from_numpy(array)
-
-
-def _arrays(folder: Optional[str], crop: Optional[int] = _CROP, most: int = _CHECKED) -> Iterator[np.ndarray]:
-    """Images as (1, 3, H, W) in 0..1, evenly out of a folder, or made up: waves of all lengths, edges, and noise."""
-    if folder is None:
-        yield from _made_up(most)
-        return
-    import cv2
-
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
-    if not paths:
-        raise DataError(f"{folder}: no image there. Allowed: a folder of .png, .jpg or .bmp")
-    for path in paths[:: max(1, len(paths) // most)][:most]:
-        image = cv2.imread(str(path))
-        if image is None:
-            raise DataError(f"{path}: not an image that can be read")
-        if crop:
-            top, left = (max(0, (side - crop) // 2) for side in image.shape[:2])
-            image = image[top : top + crop, left : left + crop]
-        rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-        yield rgb[None].astype(np.float32) / 255
-
-
-def _made_up(number: int) -> Iterator[np.ndarray]:
-    generator = np.random.default_rng(0)
-    y, x = np.mgrid[0:_CROP, 0:_CROP] / _CROP
-    for _ in range(number):
-        channels = []
-        for _ in range(3):
-            wave = sum(np.cos(2 * np.pi * (f * x * a + f * y * b + c)) / f for f, a, b, c in _waves(generator))
-            edge = generator.random() * (x * generator.normal() + y * generator.normal() > 0.2)
-            channels.append(wave / 6 + edge + generator.normal(0, 0.02, x.shape))
-        image = np.stack(channels)
-        image = (image - image.min()) / np.ptp(image)
-        yield (image * 255).round().astype(np.float32)[None] / np.float32(255)
-
-
-def _waves(generator: np.random.Generator) -> Iterator[Sequence[float]]:
-    for frequency in (1, 2, 4, 8, 16):
-        yield frequency, generator.normal(), generator.normal(), generator.random()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``quantnas export``."""
     parser.add_argument("weights", help="the .pth of a trained network")
     parser.add_argument("output", help="the .onnx to write")
     parser.add_argument("--adq", choices=ADQ_FORMS, default="dynamic", help="static: same pixels in tiles and video")
-    parser.add_argument("--calibration", metavar="DIR", help="low-resolution images that --adq static is measured on")
+    parser.add_argument("--calibration", metavar="DIR", help="low-resolution images to measure on")
     parser.add_argument(
         "--images", metavar="DIR", help="low-resolution images to check with (--calibration, or made up)"
     )
     parser.add_argument(
         "--weights-format", choices=WEIGHTS_FORMATS, default="int8", help="int4 packs 2 to 4 bits (int8)"
     )
+    parser.add_argument("--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round what they write")
     parser.add_argument("--float", action="store_true", help="the float twin, for comparison")
     parser.add_argument("--param-key", choices=("params", "params_ema"), help="of the checkpoint (params_ema if there)")
 
@@ -244,7 +211,10 @@ def run(args: argparse.Namespace) -> None:
         param_key=args.param_key,
         images=args.images,
         command=command,
+        outputs=args.outputs,
     )
+    if args.outputs == "int8" and not args.calibration:
+        print("ranges of outputs: of made-up images; `--calibration DIR` measures them on yours")
     for agreement in written.agreements:
         print(agreement)
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")

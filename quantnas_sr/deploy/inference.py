@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quantnas_sr.deploy.rounded_outputs import RoundedOutput
 from quantnas_sr.deploy.static_adq import StaticADQ, affine
 from quantnas_sr.quantization import FULL_PRECISION, HWGQ, LSQActivation, QuantConv2d
 from quantnas_sr.search_space.adq import ADQ
@@ -39,12 +40,13 @@ class IntegerConv(nn.Module):
         self.register_buffer("weight", integers * step.sign())
         self.register_buffer("scale", step.abs().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float())
+        self.smooths = layer.smooths
         self.layer = [layer]  # in a list, so that it is no submodule
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         (layer,) = self.layer
-        x = layer.smoothed_input(x)
+        x = layer.smoothed_input(x) if self.smooths else x
         x = _node("Quantize", (x,), x.shape, **input_rounding(layer))
         pads = _pads(layer)
         sides = [
@@ -64,7 +66,7 @@ def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
     quantizer = layer.input_quantizer
     if isinstance(quantizer, LSQActivation):
         zero_point = int(quantizer.zero_point)
-        return {"step": float(quantizer.settled_step()), "zero_point": zero_point, "bits": layer.bits}
+        return {"step": float(quantizer.settled_step().detach()), "zero_point": zero_point, "bits": layer.bits}
     return {"step": float(quantizer.step), "zero_point": 0, "bits": layer.bits}
 
 
@@ -153,6 +155,18 @@ class ExportedESA(nn.Module):
         return x * _node("CropLike", (mask, x), x.shape)
 
 
+class ExportedRounding(nn.Module):
+    """`RoundedOutput` as one node."""
+
+    def __init__(self, rounded: RoundedOutput) -> None:
+        super().__init__()
+        self.rounding = rounded.rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return _node("Quantize", (x,), x.shape, **self.rounding)
+
+
 _Replacements = Dict[Type[nn.Module], Callable[[Any], nn.Module]]
 
 
@@ -168,6 +182,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
         ADQ: ExportedADQ,
         StaticADQ: StaticADQ.folded,
         ESA: ExportedESA,
+        RoundedOutput: ExportedRounding,
     }
     return _replaced(deepcopy(network).eval(), replacements)
 

@@ -40,9 +40,14 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
 
 
 class SeenValues:
-    """What a quantizer of activations has seen: by channel, an even sample of every batch and how far it reaches."""
+    """What a quantizer of activations has seen: by channel, an even sample of every batch and how far it reaches.
 
-    def __init__(self) -> None:
+    Args:
+        most: values that a batch gives to the sample.
+    """
+
+    def __init__(self, most: int = _OF_A_BATCH) -> None:
+        self.most = most
         self.samples: List[Tensor] = []
 
     @torch.no_grad()
@@ -54,7 +59,7 @@ class SeenValues:
         if self.samples:
             ends = torch.stack([torch.minimum(ends[0], self.ends[0]), torch.maximum(ends[1], self.ends[1])])
         self.ends = ends
-        self.samples.append(values[:, :: max(1, values.numel() // _OF_A_BATCH)])
+        self.samples.append(values[:, :: max(1, values.numel() // self.most)])
 
     @torch.no_grad()
     def least_error_range(self, bits: int, factors: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:

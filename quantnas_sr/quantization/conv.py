@@ -140,6 +140,11 @@ class QuantConv2d(nn.Conv2d):
             self.weight_quantizer.init_step(self.smoothed_weight())
         self.input_quantizer.calibrate(self.smoothing)
 
+    @property
+    def smooths(self) -> bool:
+        """Whether input channels have factors other than 1."""
+        return self.smoothing is not None and bool((self.smoothing != 1).any())
+
     def smoothed_input(self, x: Tensor, inverse: bool = False) -> Tensor:
         """What is rounded of the input: ``x / smoothing``, (N, in_channels, H, W); ``inverse`` leads back from it."""
         if self.smoothing is None:
