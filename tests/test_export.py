@@ -288,6 +288,14 @@ def test_folding_leaves_one_float_shuffle_and_changes_no_number(basic):
     assert agreement("onnxruntime", [outputs[0]], [outputs[1]]).off <= 1e-3
 
 
+def test_a_1x1_convolution_is_not_folded_which_would_multiply_its_work():
+    slots = get_search_space("basic").slots(4, 12, 1)
+    choices = {name: Choice("simple_1x1" if name == "tail_1" else "simple_3x3", 8) for name in slots}
+    network = settled(DerivedNetwork(Genotype("basic", 4, 12, 1, "adq", choices)))
+    convolutions = [node for node in build_model(network).graph if node.op_type == "Conv"]
+    assert all(list(node.attributes["strides"].as_ints()) == [1, 1] for node in convolutions)
+
+
 # --- what is refused
 
 

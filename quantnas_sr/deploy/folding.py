@@ -5,9 +5,9 @@ images of that size cost more time to read and write than to compute. With a shu
 s * s pixels of each block as channels, as the input of the shuffle has them:
 
 - what works on each pixel or channel alone commutes with the shuffle;
-- a convolution to few channels becomes one that steps over blocks, with a kernel that sees all pixels which any pixel
-  of the block sees, its weights moved to their places and zeros elsewhere; between folded images it is a convolution
-  of blocks.
+- a convolution to few channels, with a kernel larger than 1x1, becomes one that steps over blocks, with a kernel that
+  sees all pixels which any pixel of the block sees, its weights moved to their places and zeros elsewhere; between
+  folded images it is a convolution of blocks.
 
 Weights are only moved and zeros added, so that sums of integers stay what they were.
 """
@@ -161,6 +161,8 @@ class _Folder:
     def _convolution(self, node: ir.Node, editor: Editor, block: int) -> Optional[ir.Value]:
         image, weight = node.inputs[0], array_of(node.inputs[1])
         if weight is None or not _keeps_size(node, weight) or len(weight) * block**2 > MAX_CHANNELS:
+            return None
+        if weight.shape[2:] == (1, 1):  # which would see a whole block for each of its pixels
             return None
         attributes = {**dict(node.attributes), "strides": [1, 1]}
         source = self.folded.get(image)
