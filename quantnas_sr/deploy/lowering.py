@@ -213,10 +213,11 @@ class Lowering:
         x = self._real(node.inputs[0], editor)
         side = editor.constant(np.array([node.attributes["side"].as_int()] * 2, np.int64), "side")
         lacking = editor.add("Sub", [side, editor.add("Shape", [x], start=2, end=4)])
-        none = editor.constant(np.zeros(2, np.int64), "none")
-        pads = editor.add("Concat", [none, editor.add("Max", [lacking, none])], axis=0)
-        axes = editor.constant(np.array([2, 3], np.int64), "sides")
-        replace(node, editor.add("Pad", [x, pads, None, axes], mode="edge"))
+        none = editor.constant(np.zeros(1, np.int64), "none")
+        before = editor.constant(np.zeros(6, np.int64), "before")
+        # Of all axes: ONNX Runtime (1.32) takes shorter lists for such when it moves a transposition past a Pad.
+        pads = editor.add("Concat", [before, editor.add("Max", [lacking, none])], axis=0)
+        replace(node, editor.add("Pad", [x, pads], mode="edge"))
 
     def _crop_like(self, node: ir.Node, editor: Editor) -> None:
         x, like = (self._real(value, editor) for value in node.inputs)
