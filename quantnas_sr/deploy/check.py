@@ -21,8 +21,9 @@ from quantnas_sr.errors import DataError
 
 #: Share of bytes that may differ by more than one without a word about it.
 TOLERANCE = 1e-3
-#: How far from an integer's range a number may lie that was rounded to it: in steps, and as a share of the number.
-_EDGE, _RELATIVE = 0.02, 2e-4
+#: How far from an integer's range a number may lie that was rounded to it: in steps, and as a share of the root mean
+#: square of its tensor, for numbers are sums of others of that size, and ADQ's deviation is one of a million terms.
+_EDGE, _RELATIVE = 0.02, 1e-3
 #: Largest difference of the final images, computed from the same integers.
 _SAME = 1e-3
 #: Distance of two runs of a runtime, with and without its integers asked for: times that to PyTorch, and in bytes.
@@ -145,7 +146,7 @@ class _forced:
             if theirs.shape != inputs[0].shape:  # of a folded image
                 theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
             real = (_smoothed(module, inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
-            off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.abs()
+            off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt()
             if off.any():
                 share = 100 * float(off.float().mean())
                 most = float((real - theirs).abs().max())
