@@ -15,6 +15,7 @@ DEFAULT_MEMORY = 2 << 30
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
 #: Sides of the tiles that are measured, until two in a row show in the peak of memory.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+#: The least that counts as shown, and so what a measurement may be wrong by.
 _SHOWS = 16 << 20
 #: What is planned with beyond the measured, for the allocator's sake.
 _MARGIN = 1.25
@@ -97,7 +98,8 @@ class MemoryUse:
                 last = side, peak
             else:
                 per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2)
-                return cls(max(0, int(peak - per_pixel * side**2)), _MARGIN * per_pixel)
+                # What does not show in a measurement may still be there on another day.
+                return cls(max(0, int(peak - per_pixel * side**2)) + _SHOWS, _MARGIN * per_pixel)
         return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)
 
     def pixels(self, budget: float) -> int:
