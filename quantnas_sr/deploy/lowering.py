@@ -195,14 +195,21 @@ class Lowering:
         return editor.add("DequantizeLinear", [values, editor.constant(units, "unit")], axis=0)
 
     def _std(self, node: ir.Node, editor: Editor) -> None:
-        """sqrt((sum x^2 - n mean^2) / (n - 1)) over channels and pixels, n = C * H * W."""
+        """sqrt((sum x^2 - n mean^2) / (n - 1)) over channels and pixels, n = C * H * W.
+
+        Each sum is taken in two steps: ONNX Runtime (1.32) adds one number after the other, and of two million squares
+        in one go it loses a thousandth.
+        """
         x = self._real(node.inputs[0], editor)
-        axes = editor.constant(np.array([1, 2, 3], np.int64), "axes")
+        channels, pixels, rows, others = (
+            editor.constant(np.array(axes, np.int64), "axes") for axes in ([1], [2, 3], [3], [1, 2])
+        )
         sides = editor.add("Shape", [x], start=1, end=4)
         n = editor.add("Cast", [editor.add("ReduceProd", [sides], keepdims=1)], to=ir.DataType.FLOAT)
         less = editor.add("Sub", [n, editor.constant(np.array([1], np.float32), "one")])
-        mean = editor.add("ReduceMean", [x, axes], keepdims=1)
-        mean_of_squares = editor.add("Div", [editor.add("ReduceSumSquare", [x, axes], keepdims=1), n])
+        mean = editor.add("ReduceMean", [editor.add("ReduceMean", [x, rows], keepdims=1), others], keepdims=1)
+        squares = editor.add("ReduceSumSquare", [x, channels], keepdims=1)
+        mean_of_squares = editor.add("Div", [editor.add("ReduceSum", [squares, pixels], keepdims=1), n])
         variance = editor.add("Sub", [mean_of_squares, editor.add("Mul", [mean, mean])])
         unbiased = editor.add("Mul", [variance, editor.add("Div", [n, less])])
         zero = editor.constant(np.array(0, np.float32), "nothing")
