@@ -22,7 +22,7 @@ from quantnas_sr.deploy import open_network, upscale  # noqa: E402
 from quantnas_sr.deploy.check import _rounded_values, agreement, check  # noqa: E402
 from quantnas_sr.deploy.export import build_model, export, installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.folding import fold_both, fold_kernel  # noqa: E402
-from quantnas_sr.deploy.rounded_outputs import RoundedOutput, real_outputs, round_biases, round_outputs  # noqa: E402
+from quantnas_sr.deploy.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
 from quantnas_sr.deploy.sample_images import tensors  # noqa: E402
 from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
@@ -87,7 +87,7 @@ def test_any_network_leaves_with_its_own_checkpoint(arch, runtime, tmp_path):
     network(torch.rand(2, 3, 24, 24))
     calibrate_inputs(network)
     assert any((layer.smoothing != 1).any() for _, layer in network.quantized_layers())
-    round_biases(settled(network))
+    settled(network)
     export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     (result,) = check(network, tmp_path / "net.onnx", [runtime], [image(20, 33), image(2, 3)])
     assert result.equal > 0.9
@@ -126,7 +126,7 @@ def rounded_export(network, tmp_path, **options):
     """The exported file, and the network that PyTorch should compute it with."""
     path = tmp_path / "net.onnx"
     export(saved(network, tmp_path / "net.pth"), str(path), outputs="int8", **options)
-    return path, round_outputs(round_biases(network), tensors(None, None, exporting.MADE_UP))
+    return path, round_outputs(network, tensors(None, None, exporting.MADE_UP))
 
 
 @pytest.mark.parametrize("arch", ["RFDN", "ESPCN", "MSRResNet", "EDSR"])

@@ -452,9 +452,33 @@ def test_quantized_convolution_computes_and_costs_what_the_authors_does(bits):
 def test_quantized_convolution_is_eq_2():
     conv = QuantConv2d(4, 6, (3, 1), bits=4, bias=True)
     x = torch.randn(2, 4, 5, 7)
-    expected = F.conv2d(HWGQ(4)(x), conv.weight_quantizer(conv.weight), conv.bias, padding=(1, 0))
+    expected = F.conv2d(HWGQ(4)(x), conv.weight_quantizer(conv.weight), conv.quantized_bias(), padding=(1, 0))
     assert torch.equal(conv(x), expected)
     assert expected.shape == (2, 6, 5, 7)
+
+
+@pytest.mark.parametrize("activation_quantizer", ["hwgq", "lsq"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_bias_is_a_sum_of_integers_with_the_gradient_of_the_bias(bits, activation_quantizer):
+    conv = QuantConv2d(4, 6, 3, bits, bias=True, activation_quantizer=activation_quantizer)
+    x = torch.randn(2, 4, 5, 7)
+    output = conv(x)
+    quantizer = conv.input_quantizer
+    step = quantizer.step if activation_quantizer == "hwgq" else quantizer.settled_step()
+    unit = (conv.weight_quantizer.step.flatten() * step).detach()
+    bias = conv.quantized_bias()
+    assert_close((bias / unit).round(), bias / unit)
+    assert ((bias - conv.bias).abs() <= 0.501 * unit).all()
+    output.sum().backward()
+    assert_close(conv.bias.grad, torch.full((6,), 2.0 * 5 * 7))
+
+
+def test_the_bias_of_a_channel_without_weights_is_as_it_is():
+    conv = QuantConv2d(4, 6, 3, bits=8, bias=True)
+    conv.weight.data[2] = 0
+    conv.init_steps()
+    assert conv.quantized_bias()[2] == conv.bias[2]
+    assert torch.isfinite(conv(torch.randn(1, 4, 5, 5))).all()
 
 
 def test_32_bits_are_the_weight_as_it_is_after_prelu():

@@ -17,7 +17,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.deploy.checkpoint import load_network, scale_of
 from quantnas_sr.deploy.inference import exportable
 from quantnas_sr.deploy.receptive_field import halo
-from quantnas_sr.deploy.rounded_outputs import round_biases, round_outputs
+from quantnas_sr.deploy.rounded_outputs import round_outputs
 from quantnas_sr.deploy.sample_images import arrays, tensors
 from quantnas_sr.deploy.static_adq import calibrated, is_dynamic, make_static, statistics
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
@@ -135,7 +135,6 @@ def export(
             raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
         stds = calibrated(network, tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
         network = make_static(network, stds)
-    network = round_biases(network)
     if outputs == "int8":
         network = round_outputs(network, tensors(calibration, None, _CALIBRATED if calibration else MADE_UP))
     scale = scale_of(network)

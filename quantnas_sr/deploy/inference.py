@@ -39,7 +39,7 @@ class IntegerConv(nn.Module):
         integers = layer.weight_quantizer.to_int(layer.smoothed_weight().detach().float())
         self.register_buffer("weight", integers * step.sign())
         self.register_buffer("scale", step.abs().flatten())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float())
+        self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().detach().float())
         self.smooths = layer.smooths
         self.layer = [layer]  # in a list, so that it is no submodule
 

@@ -186,7 +186,7 @@ class Lowering:
         return editor.constant(values.astype(dtype), weight.name)
 
     def _bias(self, bias: ir.Value, scale: ir.Value, step: float, editor: Editor) -> ir.Value:
-        """As 32-bit integers where it is a sum of products of integers like the others (see `rounded_outputs`)."""
+        """As 32-bit integers where it is a sum of products of integers like the others (see `QuantConv2d`)."""
         units = array_of(scale) * np.float32(step)
         integers = (array_of(bias).astype(np.float64) / units).round()
         if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:

@@ -164,20 +164,3 @@ def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
         rounded[layer] = RoundedConv(layer, RoundedOutput(float(step), int(zero_point))).eval()
     replace(network, rounded)
     return network
-
-
-@torch.no_grad()
-def round_biases(network: nn.Module) -> nn.Module:
-    """Make biases sums of integers too, multiples of the step of the input times that of the weight, as kernels of
-    integers have them; changes and returns the network.
-
-    Args:
-        network: its activations calibrated.
-    """
-    from quantnas_sr.deploy.inference import input_rounding
-
-    for _, layer in quantized_layers(network):
-        if layer.bias is not None:
-            unit = layer.weight_quantizer.step.abs().flatten() * input_rounding(layer)["step"]
-            layer.bias.copy_((layer.bias / unit).round() * unit)
-    return network

@@ -1,6 +1,6 @@
 """A convolution that quantizes its own input and its own weight."""
 
-from typing import Any, Callable, Dict, Iterator, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, distributed, nn
@@ -156,12 +156,27 @@ class QuantConv2d(nn.Conv2d):
         """What is rounded of the weight: ``weight * smoothing``, of its shape."""
         return self.weight if self.smoothing is None else scaled_weight(self.weight, self.smoothing, self.groups)
 
+    def quantized_bias(self) -> Optional[Tensor]:
+        """The bias as kernels of integers add it, (out_channels,), with the straight-through gradient.
+
+        It is a multiple of the step of the input times that of the weight; it is as it is at 32 bits, and where 32 bits
+        do not hold the multiple.
+        """
+        if self.bias is None or self.bits == FULL_PRECISION:
+            return self.bias
+        quantizer = self.input_quantizer
+        step = quantizer.settled_step() if isinstance(quantizer, LSQActivation) else quantizer.step
+        unit = (self.weight_quantizer.step.abs().flatten() * step).detach()
+        bias = self.bias.detach()
+        integers = (bias / unit).round()
+        return torch.where(integers.abs() < 2.0**31, integers * unit, bias) + (self.bias - bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
         if not self.quantize and self.bits != FULL_PRECISION:
             return self._conv_forward(self.input_quantizer.full_precision(x), self.weight, self.bias)
         x, weight = self.input_quantizer(self.smoothed_input(x)), self.weight_quantizer(self.smoothed_weight())
-        return self._conv_forward(x, weight, self.bias)
+        return self._conv_forward(x, weight, self.quantized_bias())
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
         if self.smoothing is not None:  # a search of bit widths leaves steps without factors
