@@ -7,6 +7,7 @@ So each layer is checked by itself: PyTorch computes with the integers that the 
 every integer of the runtime must be a correct rounding of the number that PyTorch has in its place.
 """
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -121,40 +122,34 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(to_bytes(a) - to_bytes(b)).mean())
 
 
-class _forced:
-    """Lets a network compute with given integers, after a look at whether they are what should be there."""
+@contextmanager
+def _forced(network: nn.Module, integers: Dict[str, np.ndarray], wrong: List[str]) -> Iterator[None]:
+    """Let a network compute with given integers, after a look at whether they are what should be there."""
+    with ExitStack() as hooks:
+        for name, (module, rounding) in _roundings(network):
+            if name in integers:
+                hook = _forcing(name, rounding, integers[name], wrong)
+                hooks.enter_context(module.register_forward_pre_hook(hook))
+        yield
 
-    def __init__(self, network: nn.Module, integers: Dict[str, np.ndarray], wrong: List[str]) -> None:
-        self.integers, self.wrong = integers, wrong
-        self.roundings = dict(_roundings(network))
-        self.hooks: List[Any] = []
 
-    def __enter__(self) -> None:
-        for name, (module, rounding) in self.roundings.items():
-            if name in self.integers:
-                self.hooks.append(module.register_forward_pre_hook(self._hook(name, rounding)))
+def _forcing(name: str, rounding: Dict[str, Any], integers: np.ndarray, wrong: List[str]) -> Callable[..., Any]:
+    step, zero_point = rounding["step"], rounding["zero_point"]
 
-    def __exit__(self, *error: Any) -> None:
-        for hook in self.hooks:
-            hook.remove()
+    def hook(module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor]:
+        theirs = torch.from_numpy(integers.astype(np.float32)) - zero_point
+        if theirs.shape != inputs[0].shape:  # of a folded image
+            theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
+        real = (_smoothed(module, inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
+        off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt()
+        if off.any():
+            share = 100 * float(off.float().mean())
+            most = float((real - theirs).abs().max())
+            does = "writes" if isinstance(module, RoundedOutput) else "reads"
+            wrong.append(f"{share:.2f} % of the integers that {name} {does} are others, by up to {most:.1f}")
+        return (_smoothed(module, theirs * step, inverse=True),)
 
-    def _hook(self, name: str, rounding: Dict[str, Any]) -> Callable[[nn.Module, Tuple[Tensor, ...]], Tuple[Tensor]]:
-        step, zero_point = rounding["step"], rounding["zero_point"]
-
-        def hook(module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor]:
-            theirs = torch.from_numpy(self.integers[name].astype(np.float32)) - zero_point
-            if theirs.shape != inputs[0].shape:  # of a folded image
-                theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
-            real = (_smoothed(module, inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
-            off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt()
-            if off.any():
-                share = 100 * float(off.float().mean())
-                most = float((real - theirs).abs().max())
-                does = "writes" if isinstance(module, RoundedOutput) else "reads"
-                self.wrong.append(f"{share:.2f} % of the integers that {name} {does} are others, by up to {most:.1f}")
-            return (_smoothed(module, theirs * step, inverse=True),)
-
-        return hook
+    return hook
 
 
 def _smoothed(module: nn.Module, x: Tensor, inverse: bool = False) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 
 import cv2
 import numpy as np
+import torch
 
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.runtimes import Network, open_network
@@ -28,12 +29,13 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 
 def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
-    values = values.clip(0, 1)
     dtype = np.dtype(dtype)
+    # by torch, which has threads for it
+    clipped = torch.from_numpy(values).clamp(0, 1)
     if dtype.kind == "f":
-        return values
-    values *= np.float32(_WHITE[dtype])
-    return values.round(out=values).astype(dtype)
+        return clipped.numpy()
+    integers = clipped.mul_(_WHITE[dtype]).round_()
+    return integers.to(torch.uint8 if dtype == np.uint8 else torch.int32).numpy().astype(dtype, copy=False)
 
 
 def upscale(
@@ -63,7 +65,8 @@ def upscale(
     size = image.shape[:2]
     use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
-    return np.concatenate(list(bands))
+    first, *others = bands
+    return np.concatenate([first, *others]) if others else first
 
 
 def memory_use(network: Network) -> MemoryUse:
@@ -175,11 +178,11 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     result = _run(network, np.array(planes, order="C"))[0]
     s = network.scale
     kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
-    values = np.ascontiguousarray(result[:, kept[0], kept[1]].transpose(1, 2, 0))
+    planes = result[:, kept[0], kept[1]]
     if colours.shape[2] == 3:
-        place[..., :3] = from_unit(values, place.dtype)
+        place[..., :3] = cv2.merge(list(from_unit(planes, place.dtype)))
     else:
-        gray = from_unit(cv2.cvtColor(values, cv2.COLOR_RGB2GRAY), place.dtype)
+        gray = from_unit(cv2.cvtColor(cv2.merge(list(planes)), cv2.COLOR_RGB2GRAY), place.dtype)
         place[..., 0] = gray if place.ndim == 3 else 0
         if place.ndim == 2:
             place[...] = gray

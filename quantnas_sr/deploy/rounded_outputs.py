@@ -5,6 +5,7 @@ networks that is so where one quantized convolution reads another, and not in fr
 result. Here those outputs are rounded too, each tensor with one step and one zero point. The sums themselves stay real.
 """
 
+from contextlib import ExitStack
 from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
 import torch
@@ -127,15 +128,13 @@ def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
         network: in evaluation mode.
     """
     readers, layers = _Readers(), dict(quantized_layers(network))
-    hooks = [layer.register_forward_pre_hook(readers.enter_layer) for layer in layers.values()]
-    hooks += [layer.register_forward_hook(readers.leave_layer) for layer in layers.values()]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers.values():
+            hooks.enter_context(layer.register_forward_pre_hook(readers.enter_layer))
+            hooks.enter_context(layer.register_forward_hook(readers.leave_layer))
         with readers:
             output = network(torch.rand(_SHOWN))
         readers.end(output)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: layer for name, layer in layers.items() if layer in readers.real}
 
 
@@ -151,13 +150,11 @@ def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
     """
     layers = list(real_outputs(network).values())
     seen = {layer: SeenValues(_VALUES) for layer in layers}
-    hooks = [layer.register_forward_hook(lambda layer, _, output: seen[layer].add(output)) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(lambda layer, _, output: seen[layer].add(output)))
         for image in images:
             network(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     rounded = {}
     for layer in layers:
         step, zero_point = seen[layer].least_error_range(BITS)

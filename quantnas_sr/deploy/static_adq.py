@@ -4,6 +4,7 @@ ADQ scales each branch by the spread of its input over all pixels of the image, 
 otherwise than the picture, and a video flickers. With a constant per block the network is local.
 """
 
+from contextlib import ExitStack
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 import torch
@@ -91,13 +92,11 @@ def calibrated(network: nn.Module, images: Iterable[Tensor]) -> Dict[str, float]
     def note(name: str) -> Callable[..., None]:
         return lambda module, inputs: seen.setdefault(name, []).append(float(sample_std(inputs[0]).mean()))
 
-    hooks = [adq.register_forward_pre_hook(note(name)) for name, adq in _blocks(network)]
-    try:
+    with ExitStack() as hooks:
+        for name, adq in _blocks(network):
+            hooks.enter_context(adq.register_forward_pre_hook(note(name)))
         for image in images:
             network(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: sum(values) / len(values) for name, values in seen.items()}
 
 
