@@ -7,6 +7,7 @@ from torch import nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.search_space import ADQ
+from quantnas_sr.search_space.adq import sample_std
 
 PARAMETERS = {
     "adq": {"bn.weight": (6,), "bn.bias": (6,), "gamma": (1,), "beta": (1,)},
@@ -88,3 +89,9 @@ def test_an_image_of_one_colour_gives_finite_values_and_gradients(norm):
 def test_an_unknown_norm_is_refused_with_the_nearest():
     with pytest.raises(OptionError, match="unknown norm 'adqq', did you mean 'adq'"):
         ADQ(nn.Identity(), 6, "adqq")
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_the_deviation_of_a_large_image_is_that_of_exact_arithmetic(order):
+    x = (torch.randn(1, 36, 180, 320) * 2 + torch.randn(1, 36, 1, 1) * 3 + 1).contiguous(memory_format=order)
+    assert float(sample_std(x)) == pytest.approx(float(x.double().std()), rel=1e-6)

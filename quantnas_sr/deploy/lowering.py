@@ -195,25 +195,38 @@ class Lowering:
         return editor.add("DequantizeLinear", [values, editor.constant(units, "unit")], axis=0)
 
     def _std(self, node: ir.Node, editor: Editor) -> None:
-        """sqrt((sum x^2 - n mean^2) / (n - 1)) over channels and pixels, n = C * H * W.
+        """sqrt(n / (n - 1) * variance) over channels and pixels, n = C * H * W.
 
-        Each sum is taken in two steps: ONNX Runtime (1.32) adds one number after the other, and of two million squares
-        in one go it loses a thousandth.
+        The variance is the mean of that within each pixel's channels, as mean of squares less square of mean, and that
+        of the pixels' means: one look at the image as at two sums, but without what these lose when numbers of one
+        size are added up to others of another. ONNX Runtime (1.32) adds one after the other, and of two million squares
+        it loses a thousandth.
         """
         x = self._real(node.inputs[0], editor)
-        channels, pixels, rows, others = (
-            editor.constant(np.array(axes, np.int64), "axes") for axes in ([1], [2, 3], [3], [1, 2])
-        )
+
+        def constant(values: object, dtype: type = np.int64) -> ir.Value:
+            return editor.constant(np.array(values, dtype), "constant")
+
+        def mean(value: ir.Value, *axes: int) -> ir.Value:
+            for axis in axes:
+                value = editor.add("ReduceMean", [value, constant([axis])], keepdims=1)
+            return value
+
+        def square(value: ir.Value) -> ir.Value:
+            return editor.add("Mul", [value, value])
+
         sides = editor.add("Shape", [x], start=1, end=4)
         n = editor.add("Cast", [editor.add("ReduceProd", [sides], keepdims=1)], to=ir.DataType.FLOAT)
-        less = editor.add("Sub", [n, editor.constant(np.array([1], np.float32), "one")])
-        mean = editor.add("ReduceMean", [editor.add("ReduceMean", [x, rows], keepdims=1), others], keepdims=1)
-        squares = editor.add("ReduceSumSquare", [x, channels], keepdims=1)
-        mean_of_squares = editor.add("Div", [editor.add("ReduceSum", [squares, pixels], keepdims=1), n])
-        variance = editor.add("Sub", [mean_of_squares, editor.add("Mul", [mean, mean])])
-        unbiased = editor.add("Mul", [variance, editor.add("Div", [n, less])])
-        zero = editor.constant(np.array(0, np.float32), "nothing")
-        replace(node, editor.add("Sqrt", [editor.add("Max", [unbiased, zero])]))
+        channels = editor.add("Cast", [editor.add("Shape", [x], start=1, end=2)], to=ir.DataType.FLOAT)
+        pixel = mean(x, 1)
+        squares = editor.add("Div", [editor.add("ReduceSumSquare", [x, constant([1])], keepdims=1), channels])
+        within = editor.add("Sub", [squares, square(pixel)])
+        between = square(editor.add("Sub", [pixel, mean(pixel, 3, 2)]))
+        variance = mean(editor.add("Add", [within, between]), 3, 2)
+        unbiased = editor.add(
+            "Mul", [variance, editor.add("Div", [n, editor.add("Sub", [n, constant([1], np.float32)])])]
+        )
+        replace(node, editor.add("Sqrt", [editor.add("Max", [unbiased, constant(0, np.float32)])]))
 
     def _pad_to(self, node: ir.Node, editor: Editor) -> None:
         """Repeat the lower and right border until both sides are long enough."""

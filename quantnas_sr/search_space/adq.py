@@ -24,11 +24,17 @@ def normalized(bn: nn.Module, x: Tensor) -> Tensor:
 
 
 def sample_std(x: Tensor) -> Tensor:
-    """Standard deviation of each sample over channels and pixels in float32, (N, C, H, W) -> (N, 1, 1, 1)."""
+    """Standard deviation of each sample over channels and pixels in float32, (N, C, H, W) -> (N, 1, 1, 1).
+
+    In two steps, those that lie together in memory first: of two million numbers `torch.linalg.vector_norm` loses 4e-5.
+    """
     x = x.float()
-    centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    norm = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    for dims in ((1,), (2, 3)) if channels_last else ((2, 3), (1,)):
+        norm = torch.linalg.vector_norm(norm, dim=dims, keepdim=True)
     degrees_of_freedom = x[0].numel() - 1
-    return torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True) / degrees_of_freedom**0.5
+    return norm / degrees_of_freedom**0.5
 
 
 class ADQ(nn.Module):
