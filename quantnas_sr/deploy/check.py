@@ -23,10 +23,10 @@ from quantnas_sr.errors import DataError
 #: Share of bytes that may differ by more than one without a word about it.
 TOLERANCE = 1e-3
 #: How far from an integer's range a number may lie that was rounded to it: in steps, and as a share of the root mean
-#: square of its tensor, for numbers are sums of others of that size, and ADQ's deviation is one of a million terms.
-_EDGE, _RELATIVE = 0.02, 1e-3
+#: square of its tensor, for numbers are sums of others of that size.
+_EDGE, _RELATIVE = 1e-3, 5e-5
 #: Largest difference of the final images, computed from the same integers.
-_SAME = 1e-3
+_SAME = 1e-4
 #: Distance of two runs of a runtime, with and without its integers asked for: times that to PyTorch, and in bytes.
 _FURTHER, _NEAR = 3, 0.5
 
