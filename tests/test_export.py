@@ -3,8 +3,10 @@
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -206,7 +208,26 @@ def test_packed_weights_take_half_the_room(tmp_path):
     x = image(16, 16)
     for runtime in RUNTIMES:
         whole, packed = (open_network(tmp_path / f"{kind}.onnx", runtime)(x) for kind in ("int8", "int4"))
-        assert agreement(runtime, [whole], [packed]).off <= 1e-2
+        assert agreement(runtime, [whole], [packed]).off <= 1e-3
+
+
+@pytest.mark.parametrize("adq, outputs", [("dynamic", "float"), ("static", "int8")])
+def test_images_of_test_sets_are_compared_in_every_runtime(adq, outputs, basic, tmp_path, monkeypatch, capsys):
+    import export_images
+
+    for name, side in (("LRbicx4", 24), ("GTmod4", 96)):
+        (tmp_path / "Set" / name).mkdir(parents=True)
+        pixels = (255 * image(side, side)[0].transpose(1, 2, 0)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "Set" / name / "a.png"), pixels)
+    command = ["export_images.py", basic, str(tmp_path / "Set"), "--adq", adq, "--outputs", outputs]
+    monkeypatch.setattr(sys, "argv", command)
+    export_images.main()
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| Set")]
+    assert [row[1] for row in rows] == ["PyTorch", "PyTorch, float64", *RUNTIMES]
+    assert rows[0][3:] == ["100.000", "0.0000", "0"]
+    for row in rows:
+        assert float(row[2]) == pytest.approx(float(rows[0][2]), abs=0.01)
+        assert float(row[4]) <= 0.1
 
 
 # --- static ADQ and tiles

@@ -87,6 +87,28 @@ def build_model(network: nn.Module, quantized: bool = True, weights_format: str 
     return model
 
 
+def load_for_export(
+    weights: str,
+    adq: str = "dynamic",
+    calibration: Optional[str] = None,
+    quantized: bool = True,
+    param_key: Optional[str] = None,
+    outputs: str = "float",
+) -> nn.Module:
+    """The network whose images the exported file must make, in evaluation mode; arguments and errors as of `export`."""
+    network = load_network(weights, param_key)
+    if not quantized:
+        set_quantize(network, False)
+    if adq == "static":
+        if not is_dynamic(network):
+            raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
+        stds = calibrated(network, tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
+        network = make_static(network, stds)
+    if outputs == "int8":
+        network = round_outputs(network, tensors(calibration, None, _CALIBRATED if calibration else MADE_UP))
+    return network
+
+
 def export(
     weights: str,
     output: str,
@@ -127,16 +149,7 @@ def export(
     if calibration and adq != "static" and outputs != "int8":
         raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
     crops = list(arrays(images or calibration))
-    network = load_network(weights, param_key)
-    if not quantized:
-        set_quantize(network, False)
-    if adq == "static":
-        if not is_dynamic(network):
-            raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
-        stds = calibrated(network, tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
-        network = make_static(network, stds)
-    if outputs == "int8":
-        network = round_outputs(network, tensors(calibration, None, _CALIBRATED if calibration else MADE_UP))
+    network = load_for_export(weights, adq, calibration, quantized, param_key, outputs)
     scale = scale_of(network)
     model = build_model(network, quantized, weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
