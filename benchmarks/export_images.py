@@ -15,7 +15,6 @@ from typing import Callable, Dict, Iterator, List, Tuple
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_psnr
 from torch import nn
 
 from quantnas_sr.deploy.check import to_bytes
@@ -47,6 +46,8 @@ def in_pytorch(network: nn.Module, dtype: torch.dtype) -> Upscale:
 
 def compare(networks: Dict[str, Upscale], folder: Path, scale: int) -> List[str]:
     """Rows of the table for one set, one for each network; the first one is what bytes are compared with."""
+    from basicsr.metrics import calculate_psnr  # which our import has made importable
+
     psnr: Dict[str, List[float]] = {name: [] for name in networks}
     differences: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
     for image, target in pairs(folder, scale):
