@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 import onnx  # noqa: E402
+import onnx_ir  # noqa: E402
 from export_equality import Summary, cases, exported, settled  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
@@ -24,6 +25,9 @@ from quantnas_sr.deploy import open_network, upscale  # noqa: E402
 from quantnas_sr.deploy.check import _rounded_values, agreement, check  # noqa: E402
 from quantnas_sr.deploy.export import build_model, export, installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.folding import fold_both, fold_kernel  # noqa: E402
+from quantnas_sr.deploy.graph import trace  # noqa: E402
+from quantnas_sr.deploy.inference import _node  # noqa: E402
+from quantnas_sr.deploy.lowering import Lowering  # noqa: E402
 from quantnas_sr.deploy.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
 from quantnas_sr.deploy.sample_images import tensors  # noqa: E402
 from quantnas_sr.deploy.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
@@ -228,6 +232,34 @@ def test_images_of_test_sets_are_compared_in_every_runtime(adq, outputs, basic, 
     for row in rows:
         assert float(row[2]) == pytest.approx(float(rows[0][2]), abs=0.01)
         assert float(row[4]) <= 0.1
+
+
+class Spread(torch.nn.Module):
+    """The image times the standard deviation of 36 channels that are made of it."""
+
+    def __init__(self, mean):
+        super().__init__()
+        self.register_buffer("weight", torch.randn(36, 3, 1, 1))
+        self.mean = mean
+
+    def channels(self, x):
+        return torch.nn.functional.conv2d(x, self.weight) + self.mean
+
+    def forward(self, x):
+        return x * _node("Std", (self.channels(x),), (x.shape[0], 1, 1, 1))
+
+
+@pytest.mark.parametrize("mean", [0.0, 5.0])
+def test_the_deviation_of_a_large_image_is_exact_in_every_runtime(mean, tmp_path):
+    network, x = Spread(mean), image(180, 320)
+    model = trace(network)
+    Lowering(model).run()
+    model.metadata_props.update({"quantnas_sr.scale": "1", "quantnas_sr.halo": ""})
+    onnx_ir.save(model, tmp_path / "std.onnx")
+    expected = float(network.channels(torch.from_numpy(x)).double().std())
+    for runtime in RUNTIMES:
+        found = open_network(tmp_path / "std.onnx", runtime)(x).sum(dtype=float) / x.sum(dtype=float)
+        assert found == pytest.approx(expected, rel=1e-6), runtime
 
 
 # --- static ADQ and tiles

@@ -208,9 +208,7 @@ class Lowering:
             return editor.constant(np.array(values, dtype), "constant")
 
         def mean(value: ir.Value, *axes: int) -> ir.Value:
-            for axis in axes:
-                value = editor.add("ReduceMean", [value, constant([axis])], keepdims=1)
-            return value
+            return editor.add("ReduceMean", [value, constant(axes)], keepdims=1)
 
         def square(value: ir.Value) -> ir.Value:
             return editor.add("Mul", [value, value])
@@ -221,8 +219,8 @@ class Lowering:
         pixel = mean(x, 1)
         squares = editor.add("Div", [editor.add("ReduceSumSquare", [x, constant([1])], keepdims=1), channels])
         within = editor.add("Sub", [squares, square(pixel)])
-        between = square(editor.add("Sub", [pixel, mean(pixel, 3, 2)]))
-        variance = mean(editor.add("Add", [within, between]), 3, 2)
+        between = square(editor.add("Sub", [pixel, mean(pixel, 2, 3)]))
+        variance = mean(editor.add("Add", [within, between]), 2, 3)
         unbiased = editor.add(
             "Mul", [variance, editor.add("Div", [n, editor.add("Sub", [n, constant([1], np.float32)])])]
         )
