@@ -16,6 +16,7 @@ pytest.importorskip("onnxscript")
 
 import onnx  # noqa: E402
 import onnx_ir  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 from export_equality import Summary, cases, exported, settled  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
@@ -147,6 +148,35 @@ def test_rounded_outputs_are_pytorchs_and_every_rounding_is_looked_at(arch, tmp_
     roundings = {name for name, module in network.named_modules() if isinstance(module, RoundedOutput)}
     assert roundings and roundings <= _rounded_values(graph).keys()
     check(network, path, RUNTIMES, [image(20, 33)])
+
+
+@ARCH_REGISTRY.register()
+class ActivatedSum(torch.nn.Module):
+    """A sum of rounded outputs that is rounded behind an activation function."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.Conv2d(16, 12, 3, padding=1)
+        self.middle = torch.nn.ModuleList([torch.nn.Conv2d(16, 16, 3, padding=1) for _ in range(3)])
+
+    def forward(self, x):
+        x = self.first(x)
+        for conv in self.middle:
+            x = torch.nn.functional.leaky_relu(conv(x) + x, 0.05)
+        return torch.nn.functional.pixel_shuffle(self.last(x), 2)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_rounding_in_front_of_a_sum_is_not_lost(runtime, tmp_path):
+    torch.manual_seed(0)
+    network = settled(QuantizedArch({"type": "ActivatedSum"}, bits=8))
+    path, network = rounded_export(network, tmp_path)
+    x = image(48, 64)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x)).numpy()
+    found = open_network(path, runtime)(x)
+    assert agreement(runtime, [expected], [found]).off <= 1e-3
+    assert np.abs(found - expected).mean() < 1e-4
 
 
 @pytest.mark.parametrize("case", list(itertools.islice(cases(), 2)), ids=lambda case: case.genotype.search_space)

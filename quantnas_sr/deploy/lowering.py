@@ -12,6 +12,9 @@ import onnx_ir as ir
 from quantnas_sr.deploy.graph import Editor, array_of, replace
 from quantnas_sr.deploy.inference import DOMAIN
 
+#: What a runtime may put between an addition and a rounding in one kernel with both.
+_ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
+
 WEIGHTS_FORMATS = ("int8", "int4")
 
 
@@ -141,18 +144,15 @@ class Lowering:
             moved = editor.add(node.op_type, integers, **dict(node.attributes))
             self.rounded[node.outputs[0]] = moved, roundings.pop()
             return
-        sums_for_rounding = node.op_type == "Add" and all(
-            use.node.op_type == "Quantize" for use in node.outputs[0].uses()
-        )
-        real = self._apart if sums_for_rounding else self._real
+        real = self._apart if node.op_type == "Add" and _is_rounded_next(node) else self._real
         for index, value in enumerate(node.inputs):
             node.replace_input_with(index, real(value, editor))
 
     def _apart(self, value: ir.Value, editor: Editor) -> ir.Value:
-        """The value as real numbers, for an addition whose sum is rounded at once.
+        """The value as real numbers, for an addition whose sum is rounded next.
 
-        Of a convolution, a rounding, an addition and a rounding OpenVINO (2026.4) makes one kernel, in which the first
-        rounding is lost; not where two inputs read the first.
+        Of a convolution, a rounding, an addition, perhaps an activation function, and a rounding OpenVINO (2026.4)
+        makes one kernel, in which the first rounding is lost; not where two inputs read the first.
         """
         real = self._real(value, editor)
         return editor.add("Max", [real, real]) if value in self.rounded else real
@@ -243,6 +243,14 @@ class Lowering:
         axes = editor.constant(np.array([2, 3], np.int64), "sides")
         ends = editor.add("Shape", [like], start=2, end=4)
         replace(node, editor.add("Slice", [x, none, ends, axes]))
+
+
+def _is_rounded_next(node: ir.Node) -> bool:
+    """Whether all that reads a node's output is a rounding, at once or behind what works on every number alone."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    return bool(readers) and all(
+        reader.op_type == "Quantize" or (reader.op_type in _ALONE and _is_rounded_next(reader)) for reader in readers
+    )
 
 
 def _sums_integers(node: Optional[ir.Node]) -> bool:
