@@ -28,7 +28,7 @@ _EDGE, _RELATIVE = 1e-3, 5e-5
 #: Largest difference of the final images, computed from the same integers.
 _SAME = 1e-4
 #: Distance of two runs of a runtime, with and without its integers asked for: times that to PyTorch, and in bytes.
-_FURTHER, _NEAR = 3, 0.5
+_FURTHER, _NEAR = 3, 0.02
 
 
 class Agreement(NamedTuple):
