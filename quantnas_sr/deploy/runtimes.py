@@ -152,6 +152,8 @@ class OnnxRuntimeNetwork(_OnnxNetwork):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # A pattern of memory is a second copy of it all, for every size of image that comes twice.
+        options.enable_mem_pattern = False
         options.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

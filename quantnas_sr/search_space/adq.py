@@ -1,5 +1,7 @@
 """Adaptive Deviation for Quantization, the paper's section III-B and figure 4."""
 
+from typing import Sequence, Tuple
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,8 @@ from quantnas_sr.errors import OptionError, unknown
 NORMS = ("adq", "adadm", "batch", "none")
 
 
+#: Numbers of a sample that are more than one sum of float32 should have. The patches of a training have fewer.
+MANY = 2**17
 #: Fewer channels than this are normalised channel by channel in memory.
 FEW_CHANNELS = 16
 
@@ -26,12 +30,15 @@ def normalized(bn: nn.Module, x: Tensor) -> Tensor:
 def sample_std(x: Tensor) -> Tensor:
     """Standard deviation of each sample over channels and pixels in float32, (N, C, H, W) -> (N, 1, 1, 1).
 
-    In two steps, those that lie together in memory first: of two million numbers `torch.linalg.vector_norm` loses 4e-5.
+    Of two million numbers `torch.linalg.vector_norm` loses 4e-5, so that of large images it is taken in two steps, over
+    those that lie together in memory first.
     """
     x = x.float()
     norm = x - x.mean(dim=(1, 2, 3), keepdim=True)
-    channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    for dims in ((1,), (2, 3)) if channels_last else ((2, 3), (1,)):
+    steps: Sequence[Tuple[int, ...]] = [(1, 2, 3)]
+    if x[0].numel() > MANY:
+        steps = [(1,), (2, 3)] if x.is_contiguous(memory_format=torch.channels_last) else [(2, 3), (1,)]
+    for dims in steps:
         norm = torch.linalg.vector_norm(norm, dim=dims, keepdim=True)
     degrees_of_freedom = x[0].numel() - 1
     return norm / degrees_of_freedom**0.5
