@@ -12,7 +12,7 @@ from quantnas_sr.archs.quantized_supernet_arch import QuantizedSupernet
 from quantnas_sr.cost import count, edge_costs
 from quantnas_sr.errors import OptionError
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
-from quantnas_sr.quantization import HWGQ, unit_noise_std
+from quantnas_sr.quantization import HWGQ, integer_bias, unit_noise_std
 from quantnas_sr.search_space.layer_mixer import NoiseLayer, SharedLayer
 from quantnas_sr.search_space.selectors import Selection
 
@@ -36,16 +36,17 @@ def strided() -> nn.Conv2d:
 
 
 @pytest.mark.parametrize("quantizer", ["lsq", "hwgq"])
-def test_shared_is_one_convolution_of_the_mixed_input_and_the_mixed_weight(quantizer):
+def test_shared_is_one_convolution_of_the_mixed_input_weight_and_bias(quantizer):
     conv, x, shares = strided(), torch.randn(2, 4, 9, 9), torch.tensor([[0.3, 0.5, 0.2]])
     layer = SharedLayer(conv, (2, 4, 32), quantizer)
     layer.selection = Selection(shares)
     y = layer(x)
     inputs = [*(layer.input_quantizers[b](x) for b in "24"), x]
     weights = [*(layer.weight_quantizers[b](conv.weight) for b in "24"), conv.weight]
-    expected = conv._conv_forward(
-        sum(s * i for s, i in zip(shares[0], inputs)), sum(s * w for s, w in zip(shares[0], weights)), conv.bias
-    )
+    quantizers = [(layer.input_quantizers[b], layer.weight_quantizers[b]) for b in "24"]
+    biases = [*(integer_bias(conv.bias, *pair) for pair in quantizers), conv.bias]
+    mixed = (sum(s * term for s, term in zip(shares[0], terms)) for terms in (inputs, weights, biases))
+    expected = conv._conv_forward(*mixed)
     torch.testing.assert_close(y, expected)
     if quantizer == "hwgq":
         torch.testing.assert_close(inputs[1], HWGQ(4)(x))

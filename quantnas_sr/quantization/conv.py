@@ -45,6 +45,19 @@ def arguments_of(conv: nn.Conv2d) -> Dict[str, Any]:
     return {**{name: getattr(conv, name) for name in names}, "bias": conv.bias is not None}
 
 
+def integer_bias(bias: Tensor, input_quantizer: nn.Module, weight_quantizer: LSQWeight) -> Tensor:
+    """A bias (O,) rounded to multiples of the step of the input times that of the weight, straight-through.
+
+    It is as it is where 32 bits do not hold the multiple.
+    """
+    is_trained = isinstance(input_quantizer, LSQActivation)
+    step = input_quantizer.settled_step() if is_trained else input_quantizer.step
+    unit = (weight_quantizer.step.abs().flatten() * step).detach()
+    integers = (bias.detach() / unit).round()
+    rounded = torch.where(integers.abs() < 2.0**31, integers * unit, bias.detach())
+    return rounded + (bias - bias.detach())
+
+
 class QuantConv2d(nn.Conv2d):
     """``conv(G(x, b), Q(W, b))``, eq. 2: HWGQ before, LSQ on the weight; at 32 bits PReLU and the weight as it is.
 
@@ -157,19 +170,10 @@ class QuantConv2d(nn.Conv2d):
         return self.weight if self.smoothing is None else scaled_weight(self.weight, self.smoothing, self.groups)
 
     def quantized_bias(self) -> Optional[Tensor]:
-        """The bias as kernels of integers add it, (out_channels,), with the straight-through gradient.
-
-        It is a multiple of the step of the input times that of the weight; it is as it is at 32 bits, and where 32 bits
-        do not hold the multiple.
-        """
+        """The bias as kernels of integers add it, (out_channels,): `integer_bias`, and at 32 bits as it is."""
         if self.bias is None or self.bits == FULL_PRECISION:
             return self.bias
-        quantizer = self.input_quantizer
-        step = quantizer.settled_step() if isinstance(quantizer, LSQActivation) else quantizer.step
-        unit = (self.weight_quantizer.step.abs().flatten() * step).detach()
-        bias = self.bias.detach()
-        integers = (bias / unit).round()
-        return torch.where(integers.abs() < 2.0**31, integers * unit, bias) + (self.bias - bias)
+        return integer_bias(self.bias, self.input_quantizer, self.weight_quantizer)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W')."""

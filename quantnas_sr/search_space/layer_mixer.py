@@ -15,6 +15,7 @@ from quantnas_sr.quantization import (
     LSQActivation,
     QuantConv2d,
     draw,
+    integer_bias,
 )
 from quantnas_sr.search_space.mixing_conv import NoiseConv2d, NoisyInput, QuantizedInput, SharedConv2d, weighted_sum
 from quantnas_sr.search_space.selectors import Selection
@@ -58,6 +59,14 @@ class SharedLayer(SharedConv2d):
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         by_bits = {int(b): quantizer(x) for b, quantizer in self.input_quantizers.items()}
         return super().forward(QuantizedInput(x, by_bits), self.selection.weights[0])
+
+    def _bias(self, shares: Tensor) -> Optional[Tensor]:
+        return None if self.bias is None else weighted_sum(shares, [self._bias_at(b) for b in self.bits])
+
+    def _bias_at(self, bits: int) -> Tensor:
+        if bits == FULL_PRECISION:
+            return self.bias
+        return integer_bias(self.bias, self.input_quantizers[str(bits)], self.weight_quantizers[str(bits)])
 
     def chosen_state(self, bits: int) -> State:
         """What a derived layer of ``bits`` bits goes on from."""

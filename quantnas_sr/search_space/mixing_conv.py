@@ -102,7 +102,10 @@ class SharedConv2d(MixingConv2d):
         given = self._prepared(x)
         inputs = [given.by_bits[b] if b in given.by_bits else self.activation(given.x) for b in self.bits]
         weights = [self._weight_at(b) for b in self.bits]
-        return self._conv_forward(weighted_sum(shares, inputs), weighted_sum(shares, weights), self.bias)
+        return self._conv_forward(weighted_sum(shares, inputs), weighted_sum(shares, weights), self._bias(shares))
+
+    def _bias(self, shares: Tensor) -> Optional[Tensor]:
+        return self.bias
 
     def _weight_at(self, bits: int) -> Tensor:
         return self.weight if bits == FULL_PRECISION else self.weight_quantizers[str(bits)](self.weight)
