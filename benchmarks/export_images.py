@@ -9,33 +9,33 @@ two integers are heard in this network.
 
 import argparse
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from quantnas_sr.deploy.check import to_bytes
+from quantnas_sr.deploy.check import agreement, to_bytes
 from quantnas_sr.deploy.checkpoint import scale_of
 from quantnas_sr.deploy.export import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS, export, installed_runtimes, load_for_export
 from quantnas_sr.deploy.runtimes import open_network
+from quantnas_sr.deploy.sample_images import array_of
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 REFERENCE = "PyTorch"
 
 
 def pairs(folder: Path, scale: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Low-resolution images (1, 3, h, w), RGB in 0..1, and what they should become, (s*h, s*w, 3), BGR."""
+    """Low-resolution images and what they should become, both (1, 3, h, w), RGB in 0..1."""
     for path in sorted((folder / f"LRbicx{scale}").iterdir()):
-        rgb = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1))
-        yield rgb[None].astype(np.float32) / np.float32(255), cv2.imread(str(folder / f"GTmod{scale}" / path.name))
+        yield array_of(path), array_of(folder / f"GTmod{scale}" / path.name)
 
 
 def in_pytorch(network: nn.Module, dtype: torch.dtype) -> Upscale:
-    """A network as a function of arrays."""
-    network = network.to(dtype)
+    """A network as a function of arrays; the network stays what it is."""
+    network = deepcopy(network).to(dtype)
 
     def run(image: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -48,20 +48,18 @@ def compare(networks: Dict[str, Upscale], folder: Path, scale: int) -> List[str]
     """Rows of the table for one set, one for each network; the first one is what bytes are compared with."""
     from basicsr.metrics import calculate_psnr  # which our import has made importable
 
-    psnr: Dict[str, List[float]] = {name: [] for name in networks}
-    differences: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
-    for image, target in pairs(folder, scale):
-        expected = None
-        for name, run in networks.items():
-            pixels = to_bytes(run(image))[0].transpose(1, 2, 0)[..., ::-1]
-            expected = pixels if expected is None else expected
-            differences[name].append(np.abs(pixels - expected).ravel())
-            psnr[name].append(calculate_psnr(pixels.astype(np.uint8), target, scale, test_y_channel=True))
+    def bgr(image: np.ndarray) -> np.ndarray:
+        return to_bytes(image)[0].transpose(1, 2, 0)[..., ::-1].astype(np.uint8)
+
+    images, targets = zip(*pairs(folder, scale))
+    made = {name: [run(image) for image in images] for name, run in networks.items()}
+    expected = next(iter(made.values()))
     rows = []
-    for name in networks:
-        off = np.concatenate(differences[name])
-        shares = f"{100 * (off == 0).mean():.3f} | {100 * (off > 1).mean():.4f} | {off.max()}"
-        rows.append(f"| {folder.name} | {name} | {np.mean(psnr[name]):.4f} | {shares} |")
+    for name, found in made.items():
+        psnr = [calculate_psnr(bgr(a), bgr(b), scale, test_y_channel=True) for a, b in zip(found, targets)]
+        seen = agreement(name, expected, found)
+        shares = f"{100 * seen.equal:.3f} | {100 * seen.off:.4f} | {seen.largest}"
+        rows.append(f"| {folder.name} | {name} | {np.mean(psnr):.4f} | {shares} |")
     return rows
 
 
@@ -80,10 +78,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         written = export(args.weights, str(path), weights_format=args.weights_format, **form)
+        network = load_for_export(args.weights, **form)
         kinds = {REFERENCE: torch.float32, f"{REFERENCE}, float64": torch.float64}
-        networks = {name: in_pytorch(load_for_export(args.weights, **form), dtype) for name, dtype in kinds.items()}
+        networks: Dict[str, Upscale] = {name: in_pytorch(network, dtype) for name, dtype in kinds.items()}
         networks.update({runtime: open_network(path, runtime) for runtime in installed_runtimes()})
-        scale = scale_of(load_for_export(args.weights, **form))
+        scale = scale_of(network)
         print(f"{args.weights}, {written.bytes / 1e3:.1f} kB, PSNR-Y without a border of {scale} pixels\n")
         print("| set | network | PSNR-Y, dB | bytes equal, % | off by more than 1, % | at most |")
         print("| --- | --- | --: | --: | --: | --: |")

@@ -61,13 +61,12 @@ class IntegerConv(nn.Module):
         return _node("Conv", inputs, shape, pads=pads, bits=layer.bits, **attributes)
 
 
+@torch.no_grad()
 def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
     """How a layer rounds its input: to the integers 0 .. 2^bits - 1, of which ``zero_point`` stands for 0."""
     quantizer = layer.input_quantizer
-    if isinstance(quantizer, LSQActivation):
-        zero_point = int(quantizer.zero_point)
-        return {"step": float(quantizer.settled_step().detach()), "zero_point": zero_point, "bits": layer.bits}
-    return {"step": float(quantizer.step), "zero_point": 0, "bits": layer.bits}
+    zero_point = int(quantizer.zero_point) if isinstance(quantizer, LSQActivation) else 0
+    return {"step": float(quantizer.settled_step()), "zero_point": zero_point, "bits": layer.bits}
 
 
 def _pads(layer: nn.Conv2d) -> List[int]:

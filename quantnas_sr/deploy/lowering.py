@@ -221,9 +221,8 @@ class Lowering:
         within = editor.add("Sub", [squares, square(pixel)])
         between = square(editor.add("Sub", [pixel, mean(pixel, 2, 3)]))
         variance = mean(editor.add("Add", [within, between]), 2, 3)
-        unbiased = editor.add(
-            "Mul", [variance, editor.add("Div", [n, editor.add("Sub", [n, constant([1], np.float32)])])]
-        )
+        less = editor.add("Sub", [n, constant([1], np.float32)])
+        unbiased = editor.add("Mul", [variance, editor.add("Div", [n, less])])
         replace(node, editor.add("Sqrt", [editor.add("Max", [unbiased, constant(0, np.float32)])]))
 
     def _pad_to(self, node: ir.Node, editor: Editor) -> None:

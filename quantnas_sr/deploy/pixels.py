@@ -178,11 +178,11 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     result = _run(network, np.array(planes, order="C"))[0]
     s = network.scale
     kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
-    planes = result[:, kept[0], kept[1]]
+    large = result[:, kept[0], kept[1]]
     if colours.shape[2] == 3:
-        place[..., :3] = cv2.merge(list(from_unit(planes, place.dtype)))
+        place[..., :3] = cv2.merge(list(from_unit(large, place.dtype)))
     else:
-        gray = from_unit(cv2.cvtColor(cv2.merge(list(planes)), cv2.COLOR_RGB2GRAY), place.dtype)
+        gray = from_unit(cv2.cvtColor(cv2.merge(list(large)), cv2.COLOR_RGB2GRAY), place.dtype)
         place[..., 0] = gray if place.ndim == 3 else 0
         if place.ndim == 2:
             place[...] = gray

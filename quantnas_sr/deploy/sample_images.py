@@ -32,20 +32,29 @@ def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKE
     if folder is None:
         yield from _made_up(most)
         return
-    import cv2
-
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
     if not paths:
         raise DataError(f"{folder}: no image there. Allowed: a folder of .png, .jpg or .bmp")
     for path in paths[:: max(1, len(paths) // most)][:most]:
-        image = cv2.imread(str(path))
-        if image is None:
-            raise DataError(f"{path}: not an image that can be read")
-        if crop:
-            top, left = (max(0, (side - crop) // 2) for side in image.shape[:2])
-            image = image[top : top + crop, left : left + crop]
-        rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-        yield rgb[None].astype(np.float32) / 255
+        yield array_of(path, crop)
+
+
+def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
+    """An image file, or ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import cv2
+
+    image = cv2.imread(str(path))
+    if image is None:
+        raise DataError(f"{path}: not an image that can be read")
+    if crop:
+        top, left = (max(0, (side - crop) // 2) for side in image.shape[:2])
+        image = image[top : top + crop, left : left + crop]
+    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
+    return rgb[None].astype(np.float32) / 255
 
 
 def _made_up(number: int) -> Iterator[np.ndarray]:
