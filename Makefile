@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip
 .PHONY: demo test bench lint clean
 
 demo: $(INSTALLED)
-	.venv/bin/python -m quantnas_sr.demo
+	.venv/bin/python examples/demo.py
 
 # One thread: a second one that waits for a busy core costs more than it brings.
 test: $(INSTALLED)

@@ -17,7 +17,7 @@ from chain import Chain, add_arguments, settle
 
 from quantnas_sr.cost import count, sample_genotypes
 from quantnas_sr.search_space import DerivedNetwork, Genotype, Supernet
-from quantnas_sr.search_space.adq import NORMS
+from quantnas_sr.search_space.skeletons.adq import NORMS
 
 #: What is searched: by the words of the table, the options that differ from the demo's.
 SEARCHES: Dict[str, Dict[str, Any]] = {

@@ -24,13 +24,13 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from quantnas_sr.deploy.check import TOLERANCE, Agreement, check
-from quantnas_sr.deploy.export import export, installed_runtimes
-from quantnas_sr.deploy.static_adq import make_static, statistics
+from quantnas_sr.export.check import TOLERANCE, Agreement, check
+from quantnas_sr.export.command import export, installed_runtimes
+from quantnas_sr.export.static_adq import make_static, statistics
 from quantnas_sr.quantization import LSQWeight
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Slot, get_search_space
-from quantnas_sr.search_space.adq import ADQ
 from quantnas_sr.search_space.operations import COMMON_OPERATIONS
+from quantnas_sr.search_space.skeletons.adq import ADQ
 from quantnas_sr.search_space.space import check_fits
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 32)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from quantnas_sr.deploy.check import agreement, to_bytes
-from quantnas_sr.deploy.checkpoint import scale_of
-from quantnas_sr.deploy.export import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS, export, installed_runtimes, load_for_export
+from quantnas_sr.checkpoints import scale_of
 from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.deploy.sample_images import array_of
+from quantnas_sr.export.check import agreement, to_bytes
+from quantnas_sr.export.command import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS, export, installed_runtimes, load_for_export
+from quantnas_sr.export.sample_images import array_of
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 REFERENCE = "PyTorch"

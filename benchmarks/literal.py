@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from quantnas_sr.quantization import QNoise
-from quantnas_sr.search_space.bit_mixer import NoiseBitMixer
+from quantnas_sr.search_space.mixing.bit_mixer import NoiseBitMixer
 
 
 class LiteralLayer:
-    """In place of a `NoisyLayer`.
+    """In place of a `MergedNoise`.
 
     Args:
         bits: the bit widths of the search.

@@ -12,7 +12,7 @@ from literal import LiteralLayer
 
 from quantnas_sr.models import experiment, search_model
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.options import to_numbers
+from quantnas_sr.options.check import to_numbers
 from quantnas_sr.quantization import set_quantize
 from quantnas_sr.search_space import get_search_space
 

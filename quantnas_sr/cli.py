@@ -72,8 +72,8 @@ def _cost(args: argparse.Namespace) -> None:
     import quantnas_sr  # noqa: F401
 
     _load_plugins()
-    from quantnas_sr.archs.described import described_network
     from quantnas_sr.cost.report import network_of, print_cost
+    from quantnas_sr.options.described import described_network
 
     network = described_network(args.file)
     print_cost(args.file, network_of(args.file) if network is None else network, (args.size, args.size), args.json)
@@ -87,7 +87,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     from quantnas_sr.cost import count, sample_genotypes
-    from quantnas_sr.options import supernet_of
+    from quantnas_sr.options.check import supernet_of
     from quantnas_sr.search_space import DerivedNetwork
 
     for i, genotype in enumerate(sample_genotypes(supernet_of(args.search), args.count, args.seed, args.gbitops)):
@@ -98,7 +98,7 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _latency(args: argparse.Namespace) -> None:
     from quantnas_sr.cost.measure import measure_latency
-    from quantnas_sr.options import cost_size, supernet_of
+    from quantnas_sr.options.check import cost_size, supernet_of
 
     size = args.size or cost_size(args.search)
     table = measure_latency(supernet_of(args.search), size, args.output, args.threads, args.repeats, args.again)
@@ -109,7 +109,7 @@ def _export(args: argparse.Namespace) -> None:
     import quantnas_sr  # noqa: F401
 
     _load_plugins()
-    from quantnas_sr.deploy.export import run
+    from quantnas_sr.export.command import run
 
     run(args)
 
@@ -118,7 +118,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     import quantnas_sr  # noqa: F401
 
     _load_plugins()
-    from quantnas_sr.deploy.benchmark import run
+    from quantnas_sr.benchmark.command import run
 
     run(args)
 
@@ -149,7 +149,7 @@ def _upscale(args: argparse.Namespace) -> None:
     import quantnas_sr  # noqa: F401
 
     _load_plugins()
-    from quantnas_sr.deploy.upscale import run
+    from quantnas_sr.upscaling.command import run
 
     run(args)
 
@@ -208,19 +208,19 @@ def build_parser() -> argparse.ArgumentParser:
     latency.set_defaults(function=_latency)
 
     export = commands.add_parser("export", help="a trained network as an integer ONNX file, checked")
-    from quantnas_sr.deploy.export import add_arguments as add_export_arguments
+    from quantnas_sr.export.command import add_arguments as add_export_arguments
 
     add_export_arguments(export)
     export.set_defaults(function=_export)
 
     upscale = commands.add_parser("upscale", help="images through a trained or exported network")
-    from quantnas_sr.deploy.upscale import add_arguments as add_upscale_arguments
+    from quantnas_sr.upscaling.command import add_arguments as add_upscale_arguments
 
     add_upscale_arguments(upscale)
     upscale.set_defaults(function=_upscale)
 
-    benchmark = commands.add_parser("benchmark", help="a trained network against its float twin, in every runtime")
-    from quantnas_sr.deploy.benchmark import add_arguments as add_benchmark_arguments
+    benchmark = commands.add_parser("benchmark", help="a trained network against its float baseline, in every runtime")
+    from quantnas_sr.benchmark.command import add_arguments as add_benchmark_arguments
 
     add_benchmark_arguments(benchmark)
     benchmark.set_defaults(function=_benchmark)

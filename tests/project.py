@@ -23,9 +23,9 @@ def write_image(path: Path, height: int, width: int, seed: int = 0, channels: in
 
 
 def load_options(name: str) -> Dict[str, Any]:
-    from quantnas_sr import base_options
+    from quantnas_sr.options.base import load_options
 
-    return base_options.load_options(ROOT / "options" / name)
+    return load_options(ROOT / "options" / name)
 
 
 class Project:

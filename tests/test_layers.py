@@ -11,17 +11,21 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "registration", "compat", "base_options"),
+    ("errors", "files", "version", "registration", "compat"),
     ("quantization",),
     ("search_space",),
-    ("cost",),
+    ("cost", "mixed_precision"),
     ("archs", "losses", "data"),
+    ("checkpoints",),
     ("options",),
     ("models",),
     ("sweep",),
     ("report",),
     ("deploy",),
-    ("cli", "train", "test", "demo", "__init__", "__main__"),
+    ("export",),
+    ("upscaling",),
+    ("benchmark",),
+    ("cli", "train", "test", "__init__", "__main__"),
 )
 #: Neighbours that may use each other: the ground floor, and the entrances.
 OPEN_FLOORS = (0, len(FLOORS) - 1)

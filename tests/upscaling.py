@@ -6,7 +6,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 import torch
 
-from quantnas_sr.deploy import Network
+from quantnas_sr.deploy.runtimes import Network
 from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
 
 

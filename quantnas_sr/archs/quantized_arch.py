@@ -8,9 +8,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from quantnas_sr.archs.base_network import build, convolutions, matching, replace
-from quantnas_sr.archs.bits_by_layer import BitsByLayer
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
+from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits
 from quantnas_sr.search_space.derived import EXTRA_STATE
 

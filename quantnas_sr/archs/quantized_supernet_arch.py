@@ -6,16 +6,16 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from quantnas_sr.archs.base_network import build, convolutions, matching, replace
-from quantnas_sr.archs.bits_by_layer import BitsByLayer
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.errors import OptionError
+from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
+from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
+from quantnas_sr.mixed_precision.mixed_conv import MIXED_CONVS, MixedConv, initial_quantizers
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION
 from quantnas_sr.search_space import SearchNetwork
-from quantnas_sr.search_space.layer_mixer import LAYER_MIXERS, LayerMixer, initial_quantizers
 from quantnas_sr.search_space.space import check_choice
 
-_MIXERS = tuple(LAYER_MIXERS.values())
+_MIXERS = tuple(MIXED_CONVS.values())
 
 
 @ARCH_REGISTRY.register()
@@ -51,7 +51,7 @@ class QuantizedSupernet(SearchNetwork):
         temperature: Tuple[float, float] = (5.0, 0.5),
     ) -> None:
         super().__init__(bits, selector, temperature)
-        check_choice("bit_mixer", bit_mixer, tuple(LAYER_MIXERS))
+        check_choice("bit_mixer", bit_mixer, tuple(MIXED_CONVS))
         check_choice("activation_quantizer", activation_quantizer, tuple(ACTIVATION_QUANTIZERS))
         self.arch, self.activation_quantizer = arch, activation_quantizer
         self.network = build(arch)
@@ -60,7 +60,7 @@ class QuantizedSupernet(SearchNetwork):
         searched = {name: conv for name, conv in layers.items() if name not in self.skipped}
         if not searched:
             raise OptionError(f"skip: {list(skip)} leaves no layer of {arch['type']} to search")
-        mixer = LAYER_MIXERS[bit_mixer]
+        mixer = MIXED_CONVS[bit_mixer]
         with torch.device("cpu"):
             mixing = {conv: mixer(conv, self.bits, activation_quantizer) for conv in searched.values()}
         replace(self.network, mixing)
@@ -74,7 +74,7 @@ class QuantizedSupernet(SearchNetwork):
         """The network."""
         return self.network(x)
 
-    def places(self) -> Iterator[Tuple[str, LayerMixer]]:
+    def places(self) -> Iterator[Tuple[str, MixedConv]]:
         """The layers that mix, with their names in the network."""
         return ((name, module) for name, module in self.network.named_modules() if isinstance(module, _MIXERS))
 
@@ -113,7 +113,7 @@ class QuantizedSupernet(SearchNetwork):
         derived.load_state_dict(state)
         return derived.to(next(self.parameters()).device).train(self.training)
 
-    def _mixers_by_path(self) -> Iterator[Tuple[str, LayerMixer]]:
+    def _mixers_by_path(self) -> Iterator[Tuple[str, MixedConv]]:
         """As `places`, with every path by which the network reaches a layer."""
         for path, module in self.network.named_modules(remove_duplicate=False):
             if isinstance(module, _MIXERS):

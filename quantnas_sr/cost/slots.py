@@ -11,7 +11,7 @@ from quantnas_sr.cost.costs import Cost, build_cost
 from quantnas_sr.cost.count import LayerCost, count
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Slot, Supernet, get_search_space
-from quantnas_sr.search_space.bit_mixer import quantized_operation
+from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 
 #: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
 EdgeLayers = Dict[str, List[List[LayerCost]]]

@@ -6,7 +6,7 @@ from typing import Optional, Set, Tuple
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.search_space.esa import ESA
+from quantnas_sr.search_space.skeletons.esa import ESA
 
 #: Across the strips that are probed. Odd, as are their lengths, and wide enough for every kernel in use.
 _STRIP_WIDTH = 15

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 import numpy as np
 import torch
 
-from quantnas_sr.deploy.checkpoint import load_network, scale_of
+from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown

@@ -4,11 +4,11 @@ from typing import Any, Mapping, Optional
 
 from torch import nn
 
-from quantnas_sr.deploy.checkpoint import network_of, scale_of
-from quantnas_sr.deploy.static_adq import is_dynamic
+from quantnas_sr.checkpoints import network_of, scale_of
 from quantnas_sr.errors import MissingExtraError
 from quantnas_sr.search_space.derived import EXTRA_STATE
-from quantnas_sr.search_space.esa import ESA
+from quantnas_sr.search_space.skeletons.adq import is_dynamic
+from quantnas_sr.search_space.skeletons.esa import ESA
 
 
 def add_to_spandrel(registry: Optional[Any] = None) -> None:

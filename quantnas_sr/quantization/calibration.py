@@ -39,7 +39,7 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
     return best.view(-1, 1, 1, 1).to(weight.dtype)
 
 
-class SeenValues:
+class RangeObserver:
     """What a quantizer of activations has seen: by channel, an even sample of every batch and how far it reaches.
 
     Args:

@@ -50,7 +50,7 @@ def integer_bias(bias: Tensor, input_quantizer: nn.Module, weight_quantizer: LSQ
 
     It is as it is where 32 bits do not hold the multiple.
     """
-    unit = (weight_quantizer.step.abs().flatten() * input_quantizer.settled_step()).detach()
+    unit = (weight_quantizer.step.abs().flatten() * input_quantizer.effective_step()).detach()
     integers = (bias.detach() / unit).round()
     rounded = torch.where(integers.abs() < 2.0**31, integers * unit, bias.detach())
     return rounded + (bias - bias.detach())

@@ -100,7 +100,7 @@ class HWGQ(nn.Module):
         """The integers 0 .. 2^b - 1 behind ``forward``, in a floating point tensor of x's shape."""
         return _to_int(x, self.step, self.high)
 
-    def settled_step(self) -> float:
+    def effective_step(self) -> float:
         """As of `LSQActivation`: the step that counts."""
         return self.step
 

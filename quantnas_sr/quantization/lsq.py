@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import CalibrationError
-from quantnas_sr.quantization.calibration import SeenValues, least_error_steps
+from quantnas_sr.quantization.calibration import RangeObserver, least_error_steps
 
 _Bound = Union[int, float, Tensor]
 
@@ -148,7 +148,7 @@ class LSQActivation(nn.Module):
         self.register_buffer("calibration", torch.zeros(1))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
         self._calibrated = False
-        self._seen: Optional[SeenValues] = None
+        self._seen: Optional[RangeObserver] = None
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -164,9 +164,9 @@ class LSQActivation(nn.Module):
 
     def observe(self) -> None:
         """From now on look at what goes through `full_precision` in training mode, until `calibrate`."""
-        self._seen = SeenValues()
+        self._seen = RangeObserver()
 
-    def seen(self) -> Optional[SeenValues]:
+    def seen(self) -> Optional[RangeObserver]:
         """What came since `observe`; None if nothing did."""
         return self._seen if self._seen is not None and self._seen.samples else None
 
@@ -199,7 +199,7 @@ class LSQActivation(nn.Module):
             self.calibrate()
         self._calibrated = True
 
-    def settled_step(self) -> Tensor:
+    def effective_step(self) -> Tensor:
         """The step that counts, above zero; (1,)."""
         return (self.step / self.calibration).abs()
 
@@ -208,7 +208,7 @@ class LSQActivation(nn.Module):
 
         The step must be set.
         """
-        return _to_int(x, self.settled_step(), *self._bounds())
+        return _to_int(x, self.effective_step(), *self._bounds())
 
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step``, differentiable in both; the first dimension is the batch.
@@ -220,7 +220,7 @@ class LSQActivation(nn.Module):
         low, high = self._bounds()
         largest = torch.maximum(high, -low - 1)
         step_gradient_scale = (largest * (x.numel() // len(x))).rsqrt()
-        return _LSQFunction.apply(x, self.settled_step(), low, high, step_gradient_scale)
+        return _LSQFunction.apply(x, self.effective_step(), low, high, step_gradient_scale)
 
     def full_precision(self, x: Tensor) -> Tensor:
         """What a layer reads while its quantizers are off: x."""

@@ -9,7 +9,7 @@ al., ICML 2023), and ``a`` is chosen by layer (as in AWQ; Lin et al., MLSys 2024
 import torch
 from torch import Tensor
 
-from quantnas_sr.quantization.calibration import SeenValues, least_error_steps
+from quantnas_sr.quantization.calibration import RangeObserver, least_error_steps
 from quantnas_sr.quantization.lsq import lsq_range
 
 #: The exponents a that are tried.
@@ -18,7 +18,7 @@ _EXPONENTS = (0.25, 0.5, 0.75, 1.0)
 _FURTHEST = 1e3
 
 
-def smoothing_factors(seen: SeenValues, weight: Tensor, bits: int, groups: int = 1) -> Tensor:
+def smoothing_factors(seen: RangeObserver, weight: Tensor, bits: int, groups: int = 1) -> Tensor:
     """The factors at which a layer's output has the least error, if rounding errors are independent of each other.
 
     Args:
@@ -59,7 +59,7 @@ def _normalised(sizes: Tensor, exponent: float) -> Tensor:
     return ((logs - middle).clamp(-reach, reach) * exponent).exp()
 
 
-def _output_error(seen: SeenValues, weight: Tensor, factors: Tensor, bits: int, groups: int) -> Tensor:
+def _output_error(seen: RangeObserver, weight: Tensor, factors: Tensor, bits: int, groups: int) -> Tensor:
     """Mean squared error of an output pixel, summed over channels, from rounding inputs and from rounding weights."""
     step, zero_point = seen.least_error_range(bits, factors)
     of_inputs = seen.errors(bits, step, zero_point, factors) * by_input_channel(weight, groups).square().sum(dim=1)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from quantnas_sr.files import written_aside
-from quantnas_sr.report.pen import INK
+from quantnas_sr.report.drawing.pen import INK
 
 #: {slot: {(operation, bits): {iteration: probability}}}
 Dynamics = Dict[str, Dict[Tuple[str, int], Dict[int, float]]]

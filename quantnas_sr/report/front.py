@@ -6,8 +6,8 @@ from statistics import mean, stdev
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from quantnas_sr.files import written_aside
+from quantnas_sr.report.drawing.pen import INK, SOFT_INK
 from quantnas_sr.report.paper import TABLE_1, PaperPoint
-from quantnas_sr.report.pen import INK, SOFT_INK
 from quantnas_sr.sweep import Record
 
 FRONT = "#4a5560"

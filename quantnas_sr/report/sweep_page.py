@@ -6,10 +6,10 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from quantnas_sr.files import written_aside
 from quantnas_sr.report import html
 from quantnas_sr.report.alphas import draw_alphas, read_alphas
-from quantnas_sr.report.draw import draw_genotype
+from quantnas_sr.report.drawing.draw import draw_genotype
+from quantnas_sr.report.drawing.pen import require_matplotlib
 from quantnas_sr.report.front import NAMES, by_setting, draw_front, mean_and_spread, pareto_front
 from quantnas_sr.report.paper import SOURCE, TABLE_1
-from quantnas_sr.report.pen import require_matplotlib
 from quantnas_sr.report.pictures import TestSet, bicubic_scores
 from quantnas_sr.search_space import Genotype
 from quantnas_sr.sweep import LeftOut, Record, collect

@@ -2,19 +2,19 @@
 
 - `SearchSpace`, `register_search_space`: a skeleton and the candidates for its slots (``basic.py``, ``rfdn.py``)
 - `Supernet`: the skeleton filled with mixed layers; `DerivedNetwork`: filled with what a `Genotype` says
-- ``bit_mixer.py``, ``mixing_conv.py``, ``layer_mixer.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
+- ``bit_mixer.py``, ``mixing_conv.py``, ``mixed_conv.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
 - ``operations.py``: operations by name
 - `ADQ`: the residual block around cells
 """
 
-from quantnas_sr.search_space.adq import ADQ
-from quantnas_sr.search_space.basic import BASIC_SPACE
 from quantnas_sr.search_space.derived import DerivedNetwork, load_derived
-from quantnas_sr.search_space.esa import ESA
 from quantnas_sr.search_space.genotype import Choice, Genotype
-from quantnas_sr.search_space.mixed_layer import MixedLayer
-from quantnas_sr.search_space.rfdn import RFDN_SPACE
+from quantnas_sr.search_space.mixing.mixed_layer import MixedLayer
 from quantnas_sr.search_space.search_network import SearchNetwork
+from quantnas_sr.search_space.skeletons.adq import ADQ
+from quantnas_sr.search_space.skeletons.basic import BASIC_SPACE
+from quantnas_sr.search_space.skeletons.esa import ESA
+from quantnas_sr.search_space.skeletons.rfdn import RFDN_SPACE
 from quantnas_sr.search_space.slots import Fill, Slot
 from quantnas_sr.search_space.space import SearchSpace, get_search_space, register_search_space
 from quantnas_sr.search_space.supernet import Supernet

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.errors import GenotypeError
-from quantnas_sr.search_space.bit_mixer import quantized_operation
 from quantnas_sr.search_space.genotype import Genotype
+from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 from quantnas_sr.search_space.space import get_search_space
 
 #: Where a state dict keeps what the network as a whole is built from, as bytes of JSON (PyTorch's `get_extra_state`).

@@ -12,8 +12,8 @@ from torch import Tensor
 from quantnas_sr.errors import GenotypeError, OptionError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import check_bits
-from quantnas_sr.search_space.adq import NORMS
 from quantnas_sr.search_space.operations import check_operation
+from quantnas_sr.search_space.skeletons.adq import NORMS
 from quantnas_sr.search_space.space import SCALES, check_choice, check_fits, check_positive, get_search_space
 
 VERSION = 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import check_bits
-from quantnas_sr.search_space.selectors import SELECTORS, Selection, expected, softmax
+from quantnas_sr.search_space.mixing.selectors import SELECTORS, Selection, expected, softmax
 from quantnas_sr.search_space.space import check_choice
 
 

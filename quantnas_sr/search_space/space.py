@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.search_space.adq import NORMS
 from quantnas_sr.search_space.operations import check_operation, convolutions
+from quantnas_sr.search_space.skeletons.adq import NORMS
 from quantnas_sr.search_space.slots import Fill, Slot
 
 SCALES = (2, 3, 4)

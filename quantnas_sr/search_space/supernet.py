@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import FULL_PRECISION
-from quantnas_sr.search_space.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.derived import DerivedNetwork
 from quantnas_sr.search_space.genotype import Choice, Genotype
-from quantnas_sr.search_space.mixed_layer import MixedLayer
-from quantnas_sr.search_space.noisy_layer import NOISE_MODES, NoisyLayer
+from quantnas_sr.search_space.mixing.bit_mixer import BIT_MIXERS
+from quantnas_sr.search_space.mixing.merged_noise import NOISE_MODES, MergedNoise
+from quantnas_sr.search_space.mixing.mixed_layer import MixedLayer
 from quantnas_sr.search_space.operations import Operation
 from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Slot
@@ -86,7 +86,7 @@ class Supernet(SearchNetwork):
 
         # the activation in front of 32 bits has a weight for each operation, so that each has its own input
         together = bit_mixer == "noise" and FULL_PRECISION not in self.bits
-        noisy_layer = NoisyLayer(fast=noise_mode == "fast") if together else None
+        noisy_layer = MergedNoise(fast=noise_mode == "fast") if together else None
 
         def fill(name: str, in_channels: int, out_channels: int) -> MixedLayer:
             slot = Slot(name, in_channels, out_channels)

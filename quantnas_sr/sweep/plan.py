@@ -7,10 +7,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import yaml
 
-from quantnas_sr.base_options import lineage
 from quantnas_sr.errors import OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
-from quantnas_sr.options import check, read_options, supernet_of
+from quantnas_sr.options.base import lineage
+from quantnas_sr.options.check import check, read_options, supernet_of
 from quantnas_sr.sweep.job import STAGES, Job
 
 Options = Dict[str, Any]

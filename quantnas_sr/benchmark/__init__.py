@@ -1,0 +1,1 @@
+"""A finished network beside its float baseline, in every runtime."""

@@ -1,0 +1,1 @@
+"""A trained network as an integer ONNX file, checked in every runtime."""

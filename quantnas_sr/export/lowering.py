@@ -1,0 +1,265 @@
+"""From the nodes of `inference` to ONNX's own: QuantizeLinear, DequantizeLinear, and arithmetic on integers' behalf.
+
+A quantized image is an unsigned integer tensor from its QuantizeLinear to the DequantizeLinear in front of the
+convolutions that read it; what only moves its numbers in between (shuffle, concatenation) moves bytes.
+"""
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import onnx_ir as ir
+
+from quantnas_sr.export.graph import Editor, array_of, replace
+from quantnas_sr.export.modules import DOMAIN
+
+#: What a runtime may put between an addition and a rounding in one kernel with both.
+_ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
+
+WEIGHTS_FORMATS = ("int8", "int4")
+
+
+class Rounding(NamedTuple):
+    """How a tensor was rounded: integers 0 .. 2^bits - 1 times ``step``, ``zero_point`` stands for 0."""
+
+    step: float
+    zero_point: int
+    bits: int
+
+    @classmethod
+    def of(cls, node: ir.Node) -> "Rounding":
+        """That of a ``Quantize`` node."""
+        attributes = node.attributes
+        return cls(*(attributes[name].value for name in cls._fields))
+
+    @property
+    def dtype(self) -> type:
+        """Of the integers in memory."""
+        return np.uint8 if self.bits <= 8 else np.uint16
+
+    @property
+    def fills_dtype(self) -> bool:
+        """Whether saturation of the type is that of the quantizer."""
+        return self.bits in (8, 16)
+
+
+def concatenate_integers(graph: ir.Graph) -> None:
+    """Round what is concatenated before it is, so that it is bytes that are copied."""
+    for node in list(graph):
+        if node.op_type != "Quantize":
+            continue
+        image, factors = _divided(node.inputs[0])
+        source = image.producer()
+        if source is None or source.op_type != "Concat" or source.domain != "":
+            continue
+        editor, attributes, parts = Editor(graph, node), dict(node.attributes), list(source.inputs)
+        if factors is not None:
+            ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+            by_part = [editor.constant(piece, "factors") for piece in np.split(factors, ends)]
+            parts = [editor.add("Div", [part, piece]) for part, piece in zip(parts, by_part)]
+        parts = [editor.add("Quantize", [part], DOMAIN, **attributes) for part in parts]
+        replace(node, editor.add("Concat", parts, axis=source.attributes["axis"].as_int()))
+
+
+def _divided(value: ir.Value) -> Tuple[ir.Value, Optional[np.ndarray]]:
+    """What was divided, and the factors of its channels, (C, 1, 1); the value itself and None where nothing was."""
+    node = value.producer()
+    if node is None or node.op_type != "Div" or node.domain != "":
+        return value, None
+    factors = array_of(node.inputs[1])
+    if factors is None or factors.ndim != 3 or factors.shape[1:] != (1, 1):
+        return value, None
+    return node.inputs[0], factors
+
+
+class Lowering:
+    """Replaces all nodes of our domain.
+
+    Args:
+        model: of `graph.trace`; it is changed.
+        weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
+    """
+
+    def __init__(self, model: ir.Model, weights_format: str = "int8") -> None:
+        self.model, self.graph = model, model.graph
+        self.packs = weights_format == "int4"
+        self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
+        self.real: Dict[ir.Value, ir.Value] = {}
+
+    def run(self) -> None:
+        """Lower the whole graph."""
+        lower: Dict[str, Callable[[ir.Node, Editor], None]] = {
+            "Quantize": self._quantize,
+            "Conv": self._conv,
+            "Std": self._std,
+            "PadTo": self._pad_to,
+            "CropLike": self._crop_like,
+        }
+        for node in list(self.graph):
+            editor = Editor(self.graph, node)
+            if node.domain == DOMAIN:
+                lower[node.op_type](node, editor)
+            elif any(value in self.rounded for value in node.inputs):
+                self._moves(node, editor)
+        self._outputs()
+        self.model.opset_imports.pop(DOMAIN, None)
+
+    def _outputs(self) -> None:
+        """What leaves the graph are real numbers, at the place of the rounded ones."""
+        for output in list(self.graph.outputs):
+            if output in self.rounded:
+                shape, dtype = output.shape, output.dtype
+                last = list(self.graph)[-1]
+                editor = Editor(self.graph, last)
+                real = self._real(output, editor)
+                self.graph.remove(real.producer())
+                self.graph.insert_after(last, real.producer())
+                replace(output.producer(), real)
+                real.shape, real.dtype = shape, dtype
+
+    def _quantize(self, node: ir.Node, editor: Editor) -> None:
+        rounding, x = Rounding.of(node), self._real(node.inputs[0], editor)
+        if not rounding.fills_dtype:
+            if rounding.bits < 8 and _sums_integers(x.producer()):
+                # rounded at once, so that the convolution is one of integers; to clip afterwards gives the same
+                integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
+                x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
+            # Ends a quarter beyond the last integers, to which they are rounded: OpenVINO clips bytes, and there an end
+            # that is not quite an integer becomes the next one within.
+            ends = -rounding.zero_point - 0.25, 2**rounding.bits - 1 - rounding.zero_point + 0.25
+            constants = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in ends]
+            x = editor.add("Clip", [x, *constants])
+        integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
+        self.rounded[node.outputs[0]] = integers, rounding
+
+    def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
+        step = editor.constant(np.array(rounding.step, np.float32), "step")
+        return [step, editor.constant(np.array(rounding.zero_point, rounding.dtype), "zero_point")]
+
+    def _moves(self, node: ir.Node, editor: Editor) -> None:
+        """What only moves numbers moves the integers; anything else reads real numbers."""
+        roundings = {self.rounded[value][1] for value in node.inputs if value in self.rounded}
+        everything = all(value in self.rounded for value in node.inputs)
+        if node.op_type in ("DepthToSpace", "Concat") and everything and len(roundings) == 1:
+            integers = [self.rounded[value][0] for value in node.inputs]
+            moved = editor.add(node.op_type, integers, **dict(node.attributes))
+            self.rounded[node.outputs[0]] = moved, roundings.pop()
+            return
+        real = self._apart if node.op_type == "Add" and _is_rounded_next(node) else self._real
+        for index, value in enumerate(node.inputs):
+            node.replace_input_with(index, real(value, editor))
+
+    def _apart(self, value: ir.Value, editor: Editor) -> ir.Value:
+        """The value as real numbers, for an addition whose sum is rounded next.
+
+        Of a convolution, a rounding, an addition, perhaps an activation function, and a rounding OpenVINO (2026.4)
+        makes one kernel, in which the first rounding is lost; not where two inputs read the first.
+        """
+        real = self._real(value, editor)
+        return editor.add("Max", [real, real]) if value in self.rounded else real
+
+    def _real(self, value: ir.Value, editor: Editor) -> ir.Value:
+        """The value as real numbers."""
+        if value not in self.rounded:
+            return value
+        if value not in self.real:
+            integers, rounding = self.rounded[value]
+            self.real[value] = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
+        return self.real[value]
+
+    def _conv(self, node: ir.Node, editor: Editor) -> None:
+        image, weight, scale, *bias = node.inputs
+        attributes = dict(node.attributes)
+        attributes.pop("bits")
+        integers = self._weight(weight, editor)
+        real = editor.add("DequantizeLinear", [integers, scale], axis=0)
+        kernel = list(array_of(weight).shape[2:])
+        step = self.rounded[image][1].step
+        inputs = [self._real(image, editor), real, *(self._bias(value, scale, step, editor) for value in bias)]
+        replace(node, editor.add("Conv", inputs, kernel_shape=kernel, **attributes))
+
+    def _weight(self, weight: ir.Value, editor: Editor) -> ir.Value:
+        values = array_of(weight)
+        low, high = values.min(), values.max()
+        if self.packs and low >= -8 and high <= 7:
+            return editor.constant(_packed(values, weight.name), weight.name)
+        dtype = np.int8 if low >= -128 and high <= 127 else np.int16
+        return editor.constant(values.astype(dtype), weight.name)
+
+    def _bias(self, bias: ir.Value, scale: ir.Value, step: float, editor: Editor) -> ir.Value:
+        """As 32-bit integers where it is a sum of products of integers like the others (see `QuantConv2d`)."""
+        units = array_of(scale) * np.float32(step)
+        integers = (array_of(bias).astype(np.float64) / units).round()
+        if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:
+            return bias
+        values = editor.constant(integers.astype(np.int32), bias.name)
+        return editor.add("DequantizeLinear", [values, editor.constant(units, "unit")], axis=0)
+
+    def _std(self, node: ir.Node, editor: Editor) -> None:
+        """sqrt(n / (n - 1) * variance) over channels and pixels, n = C * H * W.
+
+        The variance is the mean of that within each pixel's channels, as mean of squares less square of mean, and that
+        of the pixels' means: one look at the image as at two sums, but without what these lose when numbers of one
+        size are added up to others of another. ONNX Runtime (1.32) adds one after the other, and of two million squares
+        it loses a thousandth.
+        """
+        x = self._real(node.inputs[0], editor)
+
+        def constant(values: object, dtype: type = np.int64) -> ir.Value:
+            return editor.constant(np.array(values, dtype), "constant")
+
+        def mean(value: ir.Value, *axes: int) -> ir.Value:
+            return editor.add("ReduceMean", [value, constant(axes)], keepdims=1)
+
+        def square(value: ir.Value) -> ir.Value:
+            return editor.add("Mul", [value, value])
+
+        sides = editor.add("Shape", [x], start=1, end=4)
+        n = editor.add("Cast", [editor.add("ReduceProd", [sides], keepdims=1)], to=ir.DataType.FLOAT)
+        channels = editor.add("Cast", [editor.add("Shape", [x], start=1, end=2)], to=ir.DataType.FLOAT)
+        pixel = mean(x, 1)
+        squares = editor.add("Div", [editor.add("ReduceSumSquare", [x, constant([1])], keepdims=1), channels])
+        within = editor.add("Sub", [squares, square(pixel)])
+        between = square(editor.add("Sub", [pixel, mean(pixel, 2, 3)]))
+        variance = mean(editor.add("Add", [within, between]), 2, 3)
+        less = editor.add("Sub", [n, constant([1], np.float32)])
+        unbiased = editor.add("Mul", [variance, editor.add("Div", [n, less])])
+        replace(node, editor.add("Sqrt", [editor.add("Max", [unbiased, constant(0, np.float32)])]))
+
+    def _pad_to(self, node: ir.Node, editor: Editor) -> None:
+        """Repeat the lower and right border until both sides are long enough."""
+        x = self._real(node.inputs[0], editor)
+        side = editor.constant(np.array([node.attributes["side"].as_int()] * 2, np.int64), "side")
+        lacking = editor.add("Sub", [side, editor.add("Shape", [x], start=2, end=4)])
+        none = editor.constant(np.zeros(1, np.int64), "none")
+        before = editor.constant(np.zeros(6, np.int64), "before")
+        # Of all axes: ONNX Runtime (1.32) takes shorter lists for such when it moves a transposition past a Pad.
+        pads = editor.add("Concat", [before, editor.add("Max", [lacking, none])], axis=0)
+        replace(node, editor.add("Pad", [x, pads], mode="edge"))
+
+    def _crop_like(self, node: ir.Node, editor: Editor) -> None:
+        x, like = (self._real(value, editor) for value in node.inputs)
+        none = editor.constant(np.zeros(2, np.int64), "none")
+        axes = editor.constant(np.array([2, 3], np.int64), "sides")
+        ends = editor.add("Shape", [like], start=2, end=4)
+        replace(node, editor.add("Slice", [x, none, ends, axes]))
+
+
+def _is_rounded_next(node: ir.Node) -> bool:
+    """Whether all that reads a node's output is a rounding, at once or behind what works on every number alone."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    return bool(readers) and all(
+        reader.op_type == "Quantize" or (reader.op_type in _ALONE and _is_rounded_next(reader)) for reader in readers
+    )
+
+
+def _sums_integers(node: Optional[ir.Node]) -> bool:
+    """Whether a node is a convolution that a runtime can compute in integers, bias included."""
+    if node is None or node.op_type != "Conv":
+        return False
+    return all(value is None or value.producer() is not None for value in node.inputs)
+
+
+def _packed(values: np.ndarray, name: str) -> ir.TensorProtocol:
+    import ml_dtypes
+
+    return ir.tensor(values.astype(ml_dtypes.int4), dtype=ir.DataType.INT4, name=name)

@@ -1,0 +1,163 @@
+"""Outputs of convolutions rounded to 8 bits, where a network as it was trained has real numbers.
+
+A runtime computes a convolution in integers and writes bytes where its output is rounded at once. In most trained
+networks that is so where one quantized convolution reads another, and not in front of sums, of normalisation and of the
+result. Here those outputs are rounded too, each tensor with one step and one zero point. The sums themselves stay real.
+"""
+
+from contextlib import ExitStack
+from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from quantnas_sr.mixed_precision.base_network import replace
+from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
+from quantnas_sr.quantization.calibration import RangeObserver
+
+BITS = 8
+#: Values of a tensor that one image gives to the choice of its range.
+_VALUES = 2**11
+#: Functions whose result has the very numbers that go in, or 0 in place of the negative ones, which rounding does too.
+_MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
+#: Sides of the image that shows what reads what.
+_SHOWN = (1, 3, 33, 41)
+
+
+class RoundedOutput(nn.Module):
+    """Rounds to the integers 0 .. 255 times ``step``, of which ``zero_point`` stands for 0; nothing to train."""
+
+    def __init__(self, step: float, zero_point: int) -> None:
+        super().__init__()
+        self.step, self.zero_point = step, zero_point
+
+    @property
+    def rounding(self) -> Dict[str, Any]:
+        """As `inference.input_rounding`."""
+        return {"step": self.step, "zero_point": self.zero_point, "bits": BITS}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        low = -self.zero_point
+        return (x / self.step).round_().clamp_(low, low + 2**BITS - 1).mul_(self.step)
+
+    def extra_repr(self) -> str:
+        return f"step={self.step:.3g}, zero_point={self.zero_point}"
+
+
+class RoundedConv(nn.Module):
+    """A convolution and the rounding of its output."""
+
+    def __init__(self, conv: QuantConv2d, rounding: RoundedOutput) -> None:
+        super().__init__()
+        self.conv, self.rounding = conv, rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H', W')."""
+        return self.rounding(self.conv(x))
+
+
+def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
+    """Name and layer of every convolution of integers."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, QuantConv2d) and layer.bits != FULL_PRECISION and layer.quantize:
+            yield name, layer
+
+
+class _Readers(TorchFunctionMode):
+    """While it is on: which layers' outputs are read by something else than the rounding of one kind of input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real: Set[QuantConv2d] = set()
+        self._from: Dict[int, Set[QuantConv2d]] = {}
+        self._kept: List[Tensor] = []  # an id is that of one tensor only as long as the tensor is there
+        self._depth = 0
+        self._rounded_to: Dict[QuantConv2d, Dict[str, Any]] = {}
+
+    def enter_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> None:
+        """Before a layer computes."""
+        from quantnas_sr.export.modules import input_rounding
+
+        rounding = input_rounding(layer)
+        for source in self._sources(inputs):
+            if layer.smooths or self._rounded_to.setdefault(source, rounding) != rounding:
+                self.real.add(source)
+        self._depth += 1
+
+    def leave_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
+        """After a layer has computed."""
+        self._depth -= 1
+        self._note(output, {layer})
+
+    def end(self, output: Tensor) -> None:
+        """The network's result is read as it is."""
+        self.real |= self._sources((output,))
+
+    def _note(self, tensor: Tensor, sources: Set[QuantConv2d]) -> None:
+        self._kept.append(tensor)
+        self._from[id(tensor)] = sources
+
+    def _sources(self, values: Iterable[Any]) -> Set[QuantConv2d]:
+        found: Set[QuantConv2d] = set()
+        for value in values:
+            if isinstance(value, (list, tuple)):
+                found |= self._sources(value)
+            elif isinstance(value, Tensor):
+                found |= self._from.get(id(value), set())
+        return found
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        sources = set() if self._depth else self._sources((*args, *kwargs.values()))
+        result = function(*args, **kwargs)
+        if sources and function in _MOVES:
+            self._note(result, sources)
+        elif sources and isinstance(result, (Tensor, tuple, list)) and not isinstance(result, torch.Size):
+            self.real |= sources
+        return result
+
+
+@torch.no_grad()
+def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
+    """The layers whose outputs are real numbers: something else reads them than a rounding to one kind of integers.
+
+    Args:
+        network: in evaluation mode.
+    """
+    readers, layers = _Readers(), dict(quantized_layers(network))
+    with ExitStack() as hooks:
+        for layer in layers.values():
+            hooks.enter_context(layer.register_forward_pre_hook(readers.enter_layer))
+            hooks.enter_context(layer.register_forward_hook(readers.leave_layer))
+        with readers:
+            output = network(torch.rand(_SHOWN))
+        readers.end(output)
+    return {name: layer for name, layer in layers.items() if layer in readers.real}
+
+
+@torch.no_grad()
+def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
+    """Put a `RoundedConv` in the place of every layer of `real_outputs`; changes and returns the network.
+
+    Steps and zero points are those that lose least on the images.
+
+    Args:
+        network: in evaluation mode.
+        images: (1, 3, H, W) each, of any sizes.
+    """
+    layers = list(real_outputs(network).values())
+    seen = {layer: RangeObserver(_VALUES) for layer in layers}
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(lambda layer, _, output: seen[layer].add(output)))
+        for image in images:
+            network(image)
+    rounded = {}
+    for layer in layers:
+        step, zero_point = seen[layer].least_error_range(BITS)
+        rounded[layer] = RoundedConv(layer, RoundedOutput(float(step), int(zero_point))).eval()
+    replace(network, rounded)
+    return network

@@ -1,0 +1,188 @@
+"""A network's own convolutions at several bit widths at once: equations 3, 4 and 5 where the operation is given.
+
+The alphas of a layer sum to 1, so that they are their own shares. At 32 bits a layer is what it was in the network.
+"""
+
+import copy
+from typing import Dict, Mapping, Optional, Sequence, Type, Union
+
+import torch
+from torch import Tensor, nn
+
+from quantnas_sr.quantization import (
+    ACTIVATION_QUANTIZERS,
+    FULL_PRECISION,
+    LSQActivation,
+    QuantConv2d,
+    draw,
+    integer_bias,
+)
+from quantnas_sr.search_space.mixing.multi_bit_conv import (
+    NoiseConv2d,
+    NoisyInput,
+    QuantizedInput,
+    SharedConv2d,
+    weighted_sum,
+)
+from quantnas_sr.search_space.mixing.selectors import Selection
+
+State = Dict[str, Tensor]
+
+#: How many values of its input a layer under noise keeps.
+SAMPLE = 1024
+
+
+def _plain_state(conv: nn.Conv2d) -> State:
+    return {"weight": conv.weight} if conv.bias is None else {"weight": conv.weight, "bias": conv.bias}
+
+
+def _sample(x: Tensor) -> Tensor:
+    """`SAMPLE` values of x, drawn with replacement."""
+    n, c, h, w = (torch.randint(size, (SAMPLE,), device=x.device) for size in x.shape)
+    return x[n, c, h, w].float()
+
+
+def _with_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
+    return {f"{prefix}.{key}": value for key, value in state.items()}
+
+
+class SharedMixedConv2d(SharedConv2d):
+    """Eq. 4, as EdMIPS searches (Cai, Vasconcelos, CVPR 2020): one weight, quantizers of both sides for every width.
+
+    Args:
+        conv: the convolution whose place it takes.
+        bits: the bit widths.
+        activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
+    """
+
+    def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
+        super().__init__(conv, bits, nn.Identity(), trained=True)
+        quantizer = ACTIVATION_QUANTIZERS[activation_quantizer]
+        self.input_quantizers = nn.ModuleDict({str(b): quantizer(b) for b in bits if b != FULL_PRECISION})
+        self.selection: Optional[Selection] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H', W')."""
+        by_bits = {int(b): quantizer(x) for b, quantizer in self.input_quantizers.items()}
+        return super().forward(QuantizedInput(x, by_bits), self.selection.weights[0])
+
+    def _bias(self, shares: Tensor) -> Optional[Tensor]:
+        return None if self.bias is None else weighted_sum(shares, [self._bias_at(b) for b in self.bits])
+
+    def _bias_at(self, bits: int) -> Tensor:
+        if bits == FULL_PRECISION:
+            return self.bias
+        return integer_bias(self.bias, self.input_quantizers[str(bits)], self.weight_quantizers[str(bits)])
+
+    def chosen_state(self, bits: int) -> State:
+        """What a derived layer of ``bits`` bits goes on from."""
+        state = _plain_state(self)
+        if bits != FULL_PRECISION:
+            state["weight_quantizer.step"] = self.weight_quantizers[str(bits)].step
+            state.update(_with_prefix("input_quantizer", self.input_quantizers[str(bits)].state_dict()))
+        return state
+
+    def state_from(self, plain: State) -> State:
+        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        state = dict(plain)
+        for b, quantizer in self.weight_quantizers.items():
+            state[f"weight_quantizers.{b}.step"] = quantizer.initial_step(plain["weight"])
+        for b, quantizer in self.input_quantizers.items():
+            fresh = copy.deepcopy(quantizer)
+            if isinstance(fresh, LSQActivation):
+                fresh.reset()
+            state.update(_with_prefix(f"input_quantizers.{b}", fresh.state_dict()))
+        return state
+
+
+class NoiseMixedConv2d(NoiseConv2d):
+    """Eq. 5: search against noise. With ``hwgq`` the input goes through ReLU first, with ``lsq`` it is as it is.
+
+    Nothing is quantized, so no step is trained. The LSQ steps of a derived layer start from its weight, and from the
+    last training batch: ``input_sample`` are some values of the input there, zero before.
+
+    Args:
+        conv: the convolution whose place it takes.
+        bits: the bit widths.
+        activation_quantizer: ``lsq`` or ``hwgq``.
+    """
+
+    def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
+        rectifies = activation_quantizer == "hwgq"
+        super().__init__(conv, bits, nn.Identity() if rectifies and FULL_PRECISION in bits else None)
+        self.register_buffer("input_sample", None if rectifies else torch.zeros(SAMPLE))
+        self.selection: Optional[Selection] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H', W')."""
+        if self.input_sample is None:
+            rectified = torch.relu(x)
+        else:
+            rectified = x
+            if self.training:
+                self.input_sample.copy_(_sample(x.detach()))
+        noise = None if self.bits == (FULL_PRECISION,) else draw(x.detach())
+        return super().forward(NoisyInput(x, rectified, noise), self.selection.weights[0])
+
+    def chosen_state(self, bits: int) -> State:
+        """What a derived layer of ``bits`` bits goes on from."""
+        state = _plain_state(self)
+        if bits != FULL_PRECISION and self.input_sample is not None and self.input_sample.any():
+            quantizer = LSQActivation(bits).to(self.weight.device)
+            quantizer.observe()
+            quantizer.full_precision(self.input_sample)
+            quantizer.calibrate()
+            state.update(_with_prefix("input_quantizer", quantizer.state_dict()))
+        return state
+
+    def state_from(self, plain: State) -> State:
+        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        return plain if self.input_sample is None else {**plain, "input_sample": torch.zeros(SAMPLE)}
+
+
+class SeparateMixedConv2d(nn.Module):
+    """Eq. 3: a convolution of its own for every bit width; all of them start from the network's.
+
+    Args:
+        conv: the convolution whose place it takes.
+        bits: the bit widths.
+        activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
+    """
+
+    def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict()
+        for b in bits:
+            own = copy.deepcopy(conv)
+            self.branches[str(b)] = own if b == FULL_PRECISION else QuantConv2d.of(own, b, activation_quantizer)
+        self.selection: Optional[Selection] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H', W')."""
+        return weighted_sum(self.selection.weights[0], [branch(x) for branch in self.branches.values()])
+
+    def chosen_state(self, bits: int) -> State:
+        """What a derived layer of ``bits`` bits goes on from."""
+        return self.branches[str(bits)].state_dict()
+
+    def state_from(self, plain: State) -> State:
+        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        state: State = {}
+        for b, branch in self.branches.items():
+            own = {**plain, **initial_quantizers(branch, plain["weight"])}
+            state.update(_with_prefix(f"branches.{b}", own))
+        return state
+
+
+MixedConv = Union[SharedMixedConv2d, NoiseMixedConv2d, SeparateMixedConv2d]
+#: ``bit_mixer:`` of the options.
+MIXED_CONVS: Dict[str, Type[nn.Module]] = {
+    "shared": SharedMixedConv2d,
+    "noise": NoiseMixedConv2d,
+    "separate": SeparateMixedConv2d,
+}
+
+
+def initial_quantizers(layer: nn.Module, weight: Tensor) -> State:
+    """The state of a layer's quantizers that training starts from with ``weight``; empty for a layer at 32 bits."""
+    return layer.initial_quantizers(weight) if isinstance(layer, QuantConv2d) else {}

@@ -1,0 +1,1 @@
+"""What fills a slot of a supernet: a mixed layer, its bit mixers, its selectors."""

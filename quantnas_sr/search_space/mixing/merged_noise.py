@@ -1,0 +1,218 @@
+"""Equations 5 and 7 in one: a whole layer under noise, with as few convolutions as can be.
+
+The candidates that are a single convolution read the same input, and a convolution is linear in its kernel. So their
+sum is one convolution with one kernel, each weight put where it belongs in the largest of them (a grouped one on the
+block diagonal, a dilated one with gaps):
+
+    sum_i total_i conv(x + s_i R(x) z, W_i + s_i R(W_i) z_i)  =  conv(x, K) + conv(R(x) z, N)
+    K = sum_i A_i,    N = sum_i s_i A_i,    A_i = total_i W_i + total_i s_i R(W_i) z_i
+
+total_i is the sum of the operation's alphas, R the range (max - min), z and z_i are standard normal, and s_i is the
+standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all of
+them. An operation of several convolutions is computed by itself, and draws for each of them.
+
+``exact`` computes this. ``fast`` leaves out the second convolution: given the kernels, its output is Gaussian noise,
+whose variance at every element follows from N, and it is drawn there (local reparameterisation; Kingma, Salimans,
+Welling, 2015). Mean and variance of every element are the same; what is lost is that neighbours have noise in common.
+``fast`` takes its numbers from a `NoisePool`. The noise of the weights is the same in both modes.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantnas_sr.quantization import FreshNoise, NoisePool, same_padding, value_range
+from quantnas_sr.search_space.mixing import space_to_depth
+from quantnas_sr.search_space.mixing.bit_mixer import NoiseBitMixer
+
+#: ``noise_mode:`` of the options.
+NOISE_MODES = ("exact", "fast")
+
+Kernel = Tuple[int, int]
+
+
+class _NoisyWeight(torch.autograd.Function):
+    """``scale * weight + strength * R(weight) * noise``. The noise and the range carry no gradient."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, scale: Optional[Tensor], strength: Tensor, noise: Tensor) -> Tensor:
+        extent = value_range(weight)
+        ctx.save_for_backward(weight, scale, extent, noise)
+        return torch.addcmul(weight if scale is None else weight * scale, noise, strength * extent)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        weight, scale, extent, noise = ctx.saved_tensors
+        of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_weight = grad if scale is None else grad * scale
+        of_scale = (grad * weight).sum() if ctx.needs_input_grad[1] else None
+        of_strength = (grad * noise).sum() * extent if ctx.needs_input_grad[2] else None
+        return of_weight, of_scale, of_strength, None
+
+
+def _reach(conv: nn.Conv2d) -> Kernel:
+    """Height and width of the image that the kernel reads, gaps included."""
+    return tuple(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size))
+
+
+def place(kernel: Tensor, conv: nn.Conv2d) -> Tuple[Tensor, bool]:
+    """Where in a larger kernel a convolution's weight belongs: a view, and whether its last dimension is the group."""
+    d, (height, width) = conv.dilation[0], _reach(conv)
+    top, left = (kernel.shape[2] - height) // 2, (kernel.shape[3] - width) // 2
+    view = kernel[:, :, top : top + height : d, left : left + width : d]
+    if conv.groups == 1:
+        return view, False
+    return view.unflatten(0, (conv.groups, -1)).unflatten(2, (conv.groups, -1)).diagonal(dim1=0, dim2=2), True
+
+
+def _grouped_last(weight: Tensor, groups: int) -> Tensor:
+    return weight.unflatten(0, (groups, -1)).movedim(0, -1)
+
+
+class _Merge(torch.autograd.Function):
+    """``sum_i A_i`` and ``sum_i s_i A_i`` in kernels that hold them all."""
+
+    @staticmethod
+    def forward(ctx, std: Tensor, size: Kernel, convs: Sequence[nn.Conv2d], *weights: Tensor) -> Tuple[Tensor, Tensor]:
+        ctx.save_for_backward(std, *weights)
+        ctx.size, ctx.convs = size, convs
+        shape = convs[0].out_channels, convs[0].in_channels, *size
+        signal = weights[0].new_zeros(shape).contiguous(memory_format=torch.channels_last)
+        noise = torch.zeros_like(signal)
+        for conv, s, weight in zip(convs, std, weights):
+            for kernel, term in ((signal, weight), (noise, weight * s)):
+                view, grouped = place(kernel, conv)
+                view.add_(_grouped_last(term, conv.groups) if grouped else term)
+        return signal, noise
+
+    @staticmethod
+    def backward(ctx, of_signal: Tensor, of_noise: Tensor):
+        std, *weights = ctx.saved_tensors
+        of_weights: List[Tensor] = []
+        of_std: List[Tensor] = []
+        for conv, s, weight in zip(ctx.convs, std, weights):
+            (signal, grouped), (noise, _) = place(of_signal, conv), place(of_noise, conv)
+            if grouped:
+                signal, noise = (g.movedim(-1, 0).flatten(0, 1) for g in (signal, noise))
+            of_weights.append(torch.addcmul(signal, noise, s))
+            if ctx.needs_input_grad[0]:
+                of_std.append((noise * weight).sum())
+        return torch.stack(of_std) if of_std else None, None, None, *of_weights
+
+
+def _inside(taps: int, length: int, like: Tensor) -> Tensor:
+    """1 where a tap of a row of the kernel meets the image and not its padding: (length, taps)."""
+    position = torch.arange(length, device=like.device)[:, None] + torch.arange(taps, device=like.device) - taps // 2
+    return ((position >= 0) & (position < length)).to(like.dtype)
+
+
+class _OutputNoise(torch.autograd.Function):
+    """``y + noise * std`` in y's memory, given the variance that each tap of the kernel brings, (C, kH, kW).
+
+    Near the border fewer taps meet the image. The standard deviation (C, H, W) is the same for all samples.
+    """
+
+    @staticmethod
+    def forward(ctx, y: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        channels, kernel_height, kernel_width = variance.shape
+        height, width = y.shape[2:]
+        rows, columns = _inside(kernel_height, height, variance), _inside(kernel_width, width, variance)
+        with torch.autocast(y.device.type, enabled=False):
+            by_row = columns @ variance.permute(1, 2, 0)
+            std = (rows @ by_row.flatten(1) + 1e-20).sqrt_()
+        ctx.save_for_backward(noise, std, rows, columns)
+        return y.addcmul_(noise, std.view(height, width, channels).permute(2, 0, 1).to(y.dtype))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        noise, std, rows, columns = ctx.saved_tensors
+        of_variance = _sum_of_samples(grad * noise).view_as(std).to(std.dtype).div_(2 * std)
+        of_rows = (rows.t() @ of_variance).view(rows.shape[1], columns.shape[0], -1)
+        return grad, None, (columns.t() @ of_rows).permute(2, 0, 1)
+
+
+def _sum_of_samples(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (pixels, C), as a product with ones, which on the CPU is many times faster than ``sum(0)``."""
+    flat = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
+    return (x.new_ones(1, x.shape[0]) @ flat).view(-1, x.shape[1])
+
+
+class MergedNoise:
+    """Computes all candidates of a slot under noise, for any slot of a supernet.
+
+    Args:
+        fast: the mode, see above.
+    """
+
+    def __init__(self, fast: bool) -> None:
+        self.fast = fast
+        self.noise = NoisePool() if fast else FreshNoise()
+
+    def __call__(self, x: Tensor, operations: Sequence[NoiseBitMixer], alphas: Tensor) -> Tensor:
+        """The weighted sum of the operations.
+
+        Args:
+            x: (N, C_in, H, W).
+            operations: at least one, each of at least one convolution, none at 32 bits.
+            alphas: (operations, bits).
+
+        Returns:
+            (N, C_out, H, W).
+        """
+        chains = [list(mixer.operation) for mixer in operations]
+        total = alphas.sum(dim=1)
+        total_std = torch.linalg.vector_norm(alphas * chains[0][0].unit_std, dim=1)
+        std = total_std / total.clamp_min(1e-12)
+        rectified = torch.relu(x)
+        extent = value_range(rectified)
+
+        terms: List[Tensor] = []
+        merged: List[Tuple[nn.Conv2d, Tensor, Tensor]] = []
+        for chain, t, s, ts in zip(chains, total.unbind(), std.unbind(), total_std.unbind()):
+            *inner, last = chain
+            kernel_of_last = self._kernel(last, t, ts)
+            if not inner:
+                merged.append((last, s, kernel_of_last))
+                continue
+            a, a_extent = rectified, extent
+            for conv in inner:
+                a = torch.relu_(self._convolve(a, a_extent, conv, self._kernel(conv, None, s), s))
+                a_extent = value_range(a)
+            terms.append(self._convolve(a, a_extent, last, kernel_of_last, s))
+        if merged:
+            terms.append(self._convolve_merged(rectified, extent, *zip(*merged)))
+        return sum(terms[1:], terms[0])
+
+    def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
+        return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
+
+    def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> Tensor:
+        """A convolution of its own, whose input has noise of ``std`` times its range."""
+        noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
+        plain = conv.groups == 1 and conv.dilation == (1, 1)
+        return _conv2d(noisy, kernel) if plain else conv._conv_forward(noisy, kernel, None)
+
+    def _convolve_merged(
+        self, a: Tensor, extent: Tensor, convs: Sequence[nn.Conv2d], stds: Sequence[Tensor], kernels: Sequence[Tensor]
+    ) -> Tensor:
+        """All operations of a single convolution in one."""
+        if len(convs) == 1:
+            return self._convolve(a, extent, convs[0], kernels[0], stds[0])
+        size = tuple(map(max, zip(*map(_reach, convs))))
+        kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
+        noise_kernel = noise_kernel * extent
+        y = _conv2d(a, kernel)
+        if self.fast:
+            return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
+        return y + _conv2d(self.noise.draw(a), noise_kernel)
+
+
+def _conv2d(a: Tensor, kernel: Tensor) -> Tensor:
+    """A plain convolution that keeps height and width."""
+    if space_to_depth.is_faster(a, kernel):
+        return space_to_depth.folded_conv2d(a, kernel)
+    return F.conv2d(a, kernel, padding=same_padding(kernel.shape[2:], 1))

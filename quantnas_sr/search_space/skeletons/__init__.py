@@ -1,0 +1,1 @@
+"""How the layers of each search space are wired."""

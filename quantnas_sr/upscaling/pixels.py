@@ -1,0 +1,212 @@
+"""Arrays of pixels through a network, tile by tile."""
+
+from pathlib import Path
+from typing import Callable, Iterator, Optional, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+
+from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
+from quantnas_sr.deploy.runtimes import Network, open_network
+from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.upscaling.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
+
+#: An image of this many pixels or fewer is not worth a measurement of memory.
+SMALL = 128 * 128
+#: Rows around a row that bicubic interpolation looks at.
+_CUBIC = 2
+#: The largest value of each kind of pixel.
+_WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+
+Progress = Callable[[int], object]
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """uint8, uint16 or float32 -> float32 in 0..1; any shape."""
+    return pixels.astype(np.float32) / np.float32(_WHITE[pixels.dtype])
+
+
+def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
+    dtype = np.dtype(dtype)
+    # by torch, which has threads for it
+    clipped = torch.from_numpy(values).clamp(0, 1)
+    if dtype.kind == "f":
+        return clipped.numpy()
+    integers = clipped.mul_(_WHITE[dtype]).round_()
+    return integers.to(torch.uint8 if dtype == np.uint8 else torch.int32).numpy().astype(dtype, copy=False)
+
+
+def upscale(
+    image: np.ndarray, network: Union[str, Path, Network], tile: Optional[int] = None, memory: int = DEFAULT_MEMORY
+) -> np.ndarray:
+    """Upscale an image.
+
+    The network sees RGB, or gray three times over; alpha is interpolated bicubically.
+
+    Args:
+        image: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGB and alpha; uint8, uint16, or float32 in 0..1. Gray with a
+            channel axis, (H, W, 1), or with alpha, (H, W, 2), is taken too.
+        network: an ``.onnx`` of ``quantnas export``, the ``.pth`` of a training, or what `open_network` gave.
+        tile: greatest height and width of the pieces that the network sees, overlap included; by default what
+            ``memory`` allows, and the whole image if it allows that.
+        memory: bytes that the network may take for a tile.
+
+    Returns:
+        The same kind of array, s*H high and s*W wide.
+
+    Raises:
+        DataError: the array is not such an image, or the network fails on it.
+        OptionError: the tile or the memory is too small for the network.
+    """
+    check_image(image)
+    network = network if isinstance(network, Network) else open_network(network)
+    size = image.shape[:2]
+    use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
+    bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
+    first, *others = bands
+    return np.concatenate([first, *others]) if others else first
+
+
+def memory_use(network: Network) -> MemoryUse:
+    """What a network, and the handling of its outcome, take: measured."""
+
+    def upscale_tile(side: int) -> None:
+        for _ in upscaled_bands(np.zeros((side, side, 3), np.uint16), network, (side, side)):
+            pass
+
+    return MemoryUse.of(network, upscale_tile)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise a DataError unless an array is an image that `upscale` takes."""
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or not 1 <= channels <= 4 or image.size == 0:
+        raise DataError(f"an array of shape {image.shape} is no image. Allowed: (H, W), (H, W, 3) or (H, W, 4)")
+    if image.dtype not in _WHITE:
+        raise DataError(f"pixels of type {image.dtype} cannot be upscaled. Allowed: uint8, uint16, float32")
+
+
+def tile_for(
+    size: Tuple[int, int],
+    network: Network,
+    tile: Optional[int],
+    use: Optional[MemoryUse],
+    budget: float,
+    bytes_per_line: float = 0,
+) -> Tuple[int, int]:
+    """Height and width of the tiles of an image.
+
+    Args:
+        size: height and width of the image.
+        network: the network.
+        tile: the side that the user wants, or None.
+        use: what the network takes; None: an image that is too small to ask.
+        budget: bytes there are for a tile and what it fills.
+        bytes_per_line: what each line of a tile takes beside its pixels.
+
+    Raises:
+        OptionError: the tile or the memory is too small for the network.
+    """
+    if tile is not None:
+        if tile < max(size):
+            check_tile(tile, overlap(network))
+        return tile, tile
+    if use is None:
+        return size
+    pixels = use.pixels(budget)
+    found = largest_tile(size, 0, pixels, bytes_per_line / use.per_pixel)
+    if found != size:
+        found = largest_tile(size, overlap(network), pixels, bytes_per_line / use.per_pixel)
+    if found is None:
+        side = smallest_tile(overlap(network))
+        lacking = side * (side * use.per_pixel + bytes_per_line) - budget
+        raise OptionError(f"memory: about {amount(max(lacking, 1 << 20))} more is needed for even the smallest tiles")
+    return found
+
+
+def overlap(network: Network) -> int:
+    """Pixels on each side of a tile that are computed and thrown away."""
+    return USUAL_OVERLAP if network.halo is None else network.halo
+
+
+def upscaled_bands(
+    image: np.ndarray,
+    network: Network,
+    tile: Tuple[int, int],
+    progress: Progress = lambda pixels: None,
+    dtype: Optional[np.dtype] = None,
+) -> Iterator[np.ndarray]:
+    """The upscaled image from top to bottom, one row of tiles at a time.
+
+    Args:
+        image: as of `upscale`.
+        network: the network.
+        tile: greatest height and width of a tile.
+        progress: is told how many pixels of the image are done since it was told last.
+        dtype: of the outcome; by default that of the image.
+
+    Yields:
+        Arrays of the image's channels, as wide as the upscaled image.
+    """
+    height, width = image.shape[:2]
+    dtype = np.dtype(dtype or image.dtype)
+    margins = [overlap(network) if part < whole else 0 for part, whole in zip(tile, (height, width))]
+    across = windows(width, tile[1], margins[1])
+    for rows in windows(height, tile[0], margins[0]):
+        s = network.scale
+        band = np.empty(((rows.keep_stop - rows.keep_start) * s, width * s, *image.shape[2:]), dtype)
+        for columns in across:
+            place = band[:, columns.keep_start * s : columns.keep_stop * s]
+            _fill_colours(place, image, network, rows, columns)
+            progress((rows.keep_stop - rows.keep_start) * (columns.keep_stop - columns.keep_start))
+        if _has_alpha(image):
+            band[..., -1] = from_unit(_alpha(image, rows, s), dtype)
+        yield band
+
+
+def _has_alpha(image: np.ndarray) -> bool:
+    return image.ndim == 3 and image.shape[2] in (2, 4)
+
+
+def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: Window, columns: Window) -> None:
+    """Upscale one tile and write the part of it that is kept, without alpha, to ``place``."""
+    piece = image[rows.start : rows.stop, columns.start : columns.stop]
+    colours = np.atleast_3d(piece)[..., : 3 if piece.ndim == 3 and piece.shape[2] > 2 else 1]
+    planes = np.broadcast_to(to_unit(colours).transpose(2, 0, 1)[None], (1, 3, *piece.shape[:2]))
+    result = _run(network, np.array(planes, order="C"))[0]
+    s = network.scale
+    kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
+    large = result[:, kept[0], kept[1]]
+    if colours.shape[2] == 3:
+        place[..., :3] = cv2.merge(list(from_unit(large, place.dtype)))
+    else:
+        gray = from_unit(cv2.cvtColor(cv2.merge(list(large)), cv2.COLOR_RGB2GRAY), place.dtype)
+        place[..., 0] = gray if place.ndim == 3 else 0
+        if place.ndim == 2:
+            place[...] = gray
+
+
+def _run(network: Network, planes: np.ndarray) -> np.ndarray:
+    height, width = planes.shape[2:]
+    try:
+        result = network(planes)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise DataError(f"the network fails on a tile of {width}x{height} pixels ({reason})") from None
+    expected = (1, 3, height * network.scale, width * network.scale)
+    if result.shape != expected:
+        raise DataError(f"the network makes {result.shape} of a tile of {width}x{height} pixels, not {expected}")
+    if not np.isfinite(result.sum()):
+        raise DataError(f"the network makes numbers that are not finite of a tile of {width}x{height} pixels")
+    return result
+
+
+def _alpha(image: np.ndarray, rows: Window, scale: int) -> np.ndarray:
+    """The kept rows of alpha, bicubic: (scale * rows, scale * W), float32, from 0..1 (and a little beyond)."""
+    start, stop = max(0, rows.keep_start - _CUBIC), min(len(image), rows.keep_stop + _CUBIC)
+    alpha = to_unit(image[start:stop, :, -1])
+    size = scale * alpha.shape[1], scale * alpha.shape[0]
+    large = cv2.resize(alpha, size, interpolation=cv2.INTER_CUBIC)
+    return large[(rows.keep_start - start) * scale : (rows.keep_stop - start) * scale]
