@@ -2,7 +2,7 @@
 
 - `SearchSpace`, `register_search_space`: a skeleton and the candidates for its slots (``basic.py``, ``rfdn.py``)
 - `Supernet`: the skeleton filled with mixed layers; `DerivedNetwork`: filled with what a `Genotype` says
-- ``bit_mixer.py``, ``mixing_conv.py``, ``mixed_conv.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
+- ``mixing/bit_mixer.py``, ``multi_bit_conv.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
 - ``operations.py``: operations by name
 - `ADQ`: the residual block around cells
 """

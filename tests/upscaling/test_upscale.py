@@ -21,7 +21,7 @@ from quantnas_sr.deploy import runtimes as runtimes_module
 from quantnas_sr.deploy.memory import process_peak
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
-from quantnas_sr.upscaling import command as upscale
+from quantnas_sr.upscaling import upscale
 from quantnas_sr.upscaling.images import read_picture
 
 RUNTIMES = ["openvino", "onnxruntime"]

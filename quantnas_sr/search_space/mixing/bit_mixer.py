@@ -1,7 +1,7 @@
 """BitMixer: one operation at several bit widths at once, weighted by alphas (sections III-E to III-G of the paper).
 
 Equation 3 is the ``forward`` of `SeparateBitMixer`; equations 4 and 5 those of `SharedConv2d` and `NoiseConv2d` (see
-`mixing_conv`) inside `JointBitMixer`. With alpha_b the weight of bit width b, the share of b is alpha^_b = alpha_b /
+`multi_bit_conv`) inside `JointBitMixer`. With alpha_b the weight of bit width b, the share of b is alpha^_b = alpha_b /
 sum(alpha_b).
 """
 
