@@ -59,8 +59,8 @@ def test_noise_has_the_strength_of_the_mixed_widths_and_the_range_of_what_is_con
     conv, x, shares = strided(), torch.randn(2, 4, 9, 9), torch.tensor([[0.3, 0.7]])
     layer = NoiseMixedConv2d(conv, (2, 4), quantizer)
     layer.selection = Selection(shares)
-    for module in ("mixing_conv", "mixed_conv"):
-        monkeypatch.setattr(f"quantnas_sr.search_space.{module}.draw", lambda like: torch.ones_like(like))
+    for module in ("search_space.mixing.multi_bit_conv", "mixed_precision.mixed_conv"):
+        monkeypatch.setattr(f"quantnas_sr.{module}.draw", lambda like: torch.ones_like(like))
     read = x if quantizer == "lsq" else x.relu()
     std = sum((s * unit_noise_std(b)) ** 2 for s, b in zip(shares[0], (2, 4))).sqrt()
     noisy = [t + std * (t.max() - t.min()) for t in (read, conv.weight)]
