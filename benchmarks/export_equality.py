@@ -130,7 +130,7 @@ def settled(network: nn.Module) -> nn.Module:
                 module.gamma.mul_(around(module.gamma, 0.7, 1.3))
                 module.beta.add_(around(module.beta, -0.2, 0.2))
             if isinstance(module, LSQWeight):
-                module.step.mul_(around(module.step, 0.8, 1.2))
+                module.set_step(module.step * around(module.step, 0.8, 1.2))
     return network.eval()
 
 

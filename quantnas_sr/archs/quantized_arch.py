@@ -85,11 +85,10 @@ class QuantizedArch(nn.Module):
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
         given = {key[len(prefix) :]: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
         given.pop(EXTRA_STATE, None)
+        with_quantizers = {key.partition(".weight_quantizer.")[0] for key in given if ".weight_quantizer." in key}
         for name, layer in self.network.named_modules(remove_duplicate=False):
             weight = given.get(f"{name}.weight") if isinstance(layer, QuantConv2d) else None
-            if weight is not None and weight.shape == layer.weight.shape:
-                fresh = {f"{name}.{key}": value for key, value in layer.initial_quantizers(weight).items()}
-                if not fresh.keys() & given.keys():
-                    given.update(fresh)
+            if weight is not None and weight.shape == layer.weight.shape and name not in with_quantizers:
+                given.update({f"{name}.{key}": value for key, value in layer.initial_quantizers(weight).items()})
         state_dict.update({f"{prefix}network.{key}": value for key, value in given.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -36,12 +36,13 @@ _CALIBRATED, SYNTHETIC = 100, 8
 
 
 class Exported(NamedTuple):
-    """What was written, and how it agrees with PyTorch."""
+    """What was written, how it agrees with PyTorch, and how many convolutions have packed weights of 4 bits."""
 
     path: Path
     agreements: List[Any]
     convolutions: int
     bytes: int
+    packed: int
 
 
 def installed_runtimes() -> List[str]:
@@ -183,7 +184,8 @@ def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.n
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
     convolutions = sum(node.op_type == "Conv" for node in model.graph)
-    return Exported(output, agreements, convolutions, size)
+    packed = sum(value.dtype == ir.DataType.INT4 for value in model.graph.initializers.values())
+    return Exported(output, agreements, convolutions, size, packed)
 
 
 def _widths(network: nn.Module) -> List[int]:
@@ -228,6 +230,9 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.outputs == "int8" and not args.calibration:
         print("ranges of outputs: of synthetic images; `--calibration DIR` measures them on yours")
+    if args.weights_format == "int4" and not written.packed:
+        reason = "the float baseline has no integers" if args.float else "no convolution has weights of 4 bits or fewer"
+        print(f"int4: nothing is packed, for {reason}")
     for agreement in written.agreements:
         print(agreement)
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")

@@ -35,10 +35,8 @@ class IntegerConv(nn.Module):
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
-        step = layer.weight_quantizer.step.detach().float()
-        integers = layer.weight_quantizer.to_int(layer.smoothed_weight().detach().float())
-        self.register_buffer("weight", integers * step.sign())
-        self.register_buffer("scale", step.abs().flatten())
+        self.register_buffer("weight", layer.weight_quantizer.to_int(layer.smoothed_weight().detach().float()))
+        self.register_buffer("scale", layer.weight_quantizer.scale.detach().float().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().detach().float())
         self.smooths = layer.smooths
         self.layer = [layer]  # in a list, so that it is no submodule
@@ -66,7 +64,7 @@ def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
     """How a layer rounds its input: to the integers 0 .. 2^bits - 1, of which ``zero_point`` stands for 0."""
     quantizer = layer.input_quantizer
     zero_point = int(quantizer.zero_point) if isinstance(quantizer, LSQActivation) else 0
-    return {"step": float(quantizer.effective_step()), "zero_point": zero_point, "bits": layer.bits}
+    return {"step": float(quantizer.step), "zero_point": zero_point, "bits": layer.bits}
 
 
 def _pads(layer: nn.Conv2d) -> List[int]:

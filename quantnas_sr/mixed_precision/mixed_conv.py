@@ -78,7 +78,7 @@ class SharedMixedConv2d(SharedConv2d):
         """What a derived layer of ``bits`` bits goes on from."""
         state = _plain_state(self)
         if bits != FULL_PRECISION:
-            state["weight_quantizer.step"] = self.weight_quantizers[str(bits)].step
+            state.update(self._weight_quantizer_state(bits))
             state.update(_with_prefix("input_quantizer", self.input_quantizers[str(bits)].state_dict()))
         return state
 
@@ -86,7 +86,7 @@ class SharedMixedConv2d(SharedConv2d):
         """The state that the search starts from with the weight (and bias) of the network in full precision."""
         state = dict(plain)
         for b, quantizer in self.weight_quantizers.items():
-            state[f"weight_quantizers.{b}.step"] = quantizer.initial_step(plain["weight"])
+            state.update(_with_prefix(f"weight_quantizers.{b}", quantizer.initial_state(plain["weight"])))
         for b, quantizer in self.input_quantizers.items():
             fresh = copy.deepcopy(quantizer)
             if isinstance(fresh, LSQActivation):

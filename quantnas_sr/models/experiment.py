@@ -4,7 +4,7 @@ import os
 import random
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from basicsr.utils.dist_util import master_only
 from quantnas_sr.files import written_aside
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.models.step_rates import separate_steps
 
 
 def random_state() -> Dict[str, Any]:
@@ -88,9 +89,14 @@ class ExperimentModel(SRModel):
         super().load_network(net, load_path, strict, param_key)
 
     def setup_optimizers(self) -> None:
-        """BasicSR's own, and gradient clipping by norm before every step of the weights (``train: grad_clip``)."""
+        """BasicSR's own; quantization steps apart, and gradients clipped by norm (``train: step_lr, grad_clip``)."""
         super().setup_optimizers()
+        separate_steps(self.optimizer_g, self.get_bare_model(self.net_g), self.opt["train"].get("step_lr"))
         self.clip_gradients()
+
+    def get_current_learning_rate(self) -> List[float]:
+        """That of the weights, for the log: the first of the optimizer's groups."""
+        return super().get_current_learning_rate()[:1]
 
     def clip_gradients(self) -> None:
         """Clip in front of every step of ``optimizer_g`` from now on, if the options say so."""

@@ -10,7 +10,6 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.cost import count
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.models.step_rates import separate_steps, set_rates
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 
 #: Images of so many iterations set the trained steps of activations, unless the options say otherwise; but at most a
@@ -25,8 +24,8 @@ class QuantNASModel(ExperimentModel):
     ``train: fp_warmup`` trains in full precision for that share of the iterations first; then the LSQ steps start from
     the weights that were reached. The next ``train: calibration_iter`` iterations (10, at most a tenth) train nothing
     where activations have trained steps that are not set: they look at the images that the steps start from. With
-    ``train: step_lr`` the learning rate of every trained step is that share of the step. What the network costs is
-    logged at the start.
+    ``train: step_lr`` every trained step changes by about that share of itself in an iteration. What the network costs
+    is logged at the start.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -50,17 +49,6 @@ class QuantNASModel(ExperimentModel):
         calibrates = iterations and not is_calibrated(self.get_bare_model(self.net_g))
         self.calibrated_at = self.fp_iterations + iterations if calibrates else 0
 
-    def setup_optimizers(self) -> None:
-        """As BasicSR's, with rates of their own for the quantizers' steps where the options ask for them."""
-        super().setup_optimizers()
-        share = self.opt["train"].get("step_lr")
-        if share:
-            separate_steps(self.optimizer_g, self.get_bare_model(self.net_g), share)
-
-    def get_current_learning_rate(self) -> List[float]:
-        """That of the weights; the steps' own would fill the log."""
-        return super().get_current_learning_rate()[:1]
-
     def _calibrates(self, current_iter: int) -> bool:
         return self.fp_iterations < current_iter <= self.calibrated_at
 
@@ -79,8 +67,6 @@ class QuantNASModel(ExperimentModel):
         if self.fp_iterations:
             self._set_quantize(current_iter > self.fp_iterations)
         super().optimize_parameters(current_iter)
-        if current_iter == self.fp_iterations + 1:  # whose batch has set steps anew
-            set_rates(self.optimizer_g, self.schedulers)
 
     @torch.no_grad()
     def _calibrate(self, first: bool, last: bool) -> None:
@@ -93,7 +79,6 @@ class QuantNASModel(ExperimentModel):
         if last:
             for network in self._networks():
                 calibrate_inputs(self.get_bare_model(network))
-            set_rates(self.optimizer_g, self.schedulers)
             if hasattr(self, "net_g_ema"):
                 self.model_ema(decay=0)
 

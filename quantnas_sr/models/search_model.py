@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.search_space import SearchNetwork
 
 #: How often in a search with a budget the penalty is adapted.
@@ -76,6 +77,7 @@ class QuantNASSearchModel(ExperimentModel):
         train = self.opt["train"]
         self.optimizer_g = self._optimizer(train["optim_g"], self.supernet.weights())
         self.optimizer_alpha = self._optimizer(train["optim_alpha"], self.supernet.alphas.parameters())
+        separate_steps(self.optimizer_g, self.supernet, train.get("step_lr"))
         self.optimizers = [self.optimizer_g, self.optimizer_alpha]
         self.clip_gradients()
 

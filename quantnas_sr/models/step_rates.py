@@ -1,47 +1,33 @@
-"""Learning rates of trained quantization steps, in proportion to the steps.
+"""The quantization steps in an optimizer: no weight decay, and a learning rate of their own where one is asked for."""
 
-Adam moves every parameter by about its learning rate, whatever its size. Steps differ by orders of magnitude, from
-1e-4 of a weight to some gray levels of an activation: with one rate for all, some are thrown about, others never move.
-"""
-
-from typing import Any, Dict, List, Sequence
+import math
+from typing import Optional
 
 import torch
 from torch import nn
 
 from quantnas_sr.quantization import LSQActivation, LSQWeight
 
-#: Marks the parameter groups of steps, and says what share of a step its learning rate is.
-_SHARE = "share_of_step"
 
+def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: Optional[float]) -> None:
+    """Move the trained steps to a parameter group of their own; before the optimizer's first step.
 
-def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: float) -> None:
-    """Give every trained step a parameter group of its own; before the first step of the optimizer.
+    The trained parameter is the base-2 logarithm of the step, and Adam moves every parameter by about its learning
+    rate. So with the rate ``log2(1 + share)`` a step changes by about that share of itself in every iteration, whatever
+    its size. The schedule of the other learning rates applies to this one too. Weight decay is left out: it would pull
+    every step towards 1. Without weight decay and share the groups stay as they are.
 
     Args:
         optimizer: of all parameters of the network.
-        network: with `LSQWeight` and `LSQActivation` quantizers.
-        share: learning rate of a step, as a share of it.
+        network: with `LSQWeight` and `LSQActivation` quantizers, or without any.
+        share: learning rate of a step, as a share of it; None for the rate of the other parameters.
     """
-    steps: Dict[int, nn.Parameter] = {
-        id(module.step): module.step for module in network.modules() if isinstance(module, (LSQWeight, LSQActivation))
-    }
+    exponents = [m.step_exponent for m in network.modules() if isinstance(m, (LSQWeight, LSQActivation))]
+    decays = any(group.get("weight_decay") for group in optimizer.param_groups)
+    if not exponents or not (share or decays):
+        return
+    apart = {id(exponent) for exponent in exponents}
     for group in optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in steps]
-    for step in steps.values():
-        optimizer.add_param_group({"params": [step], _SHARE: share})
-    set_rates(optimizer, ())
-
-
-@torch.no_grad()
-def set_rates(optimizer: torch.optim.Optimizer, schedulers: Sequence[Any]) -> None:
-    """Set the learning rates of the steps from what the steps are now, where the schedule starts."""
-    rates: List[float] = []
-    for group in optimizer.param_groups:
-        if _SHARE in group:
-            (step,) = group["params"]
-            group["lr"] = group["initial_lr"] = group[_SHARE] * float(step.abs().mean())
-        rates.append(group.get("initial_lr", group["lr"]))
-    for scheduler in schedulers:
-        if scheduler.optimizer is optimizer:
-            scheduler.base_lrs = list(rates)
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in apart]
+    own = {"lr": math.log2(1 + share)} if share else {}
+    optimizer.add_param_group({"params": exponents, "weight_decay": 0, **own})

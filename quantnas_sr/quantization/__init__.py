@@ -22,7 +22,8 @@ from quantnas_sr.quantization.conv import (
     set_quantize,
 )
 from quantnas_sr.quantization.hwgq import HWGQ, hwgq_step, optimal_step
-from quantnas_sr.quantization.lsq import LSQActivation, LSQWeight, lsq_range
+from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
+from quantnas_sr.quantization.lsq_activation import LSQActivation
 from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
 
 __all__ = [

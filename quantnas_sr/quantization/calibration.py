@@ -66,7 +66,8 @@ class RangeObserver:
         """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
 
         The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for
-        what is symmetric, between them for the output of a leaky ReLU.
+        what is symmetric, between them for the output of a leaky ReLU. Where only zeros were seen, the range is
+        -1 .. 1, so that the step can be trained when other values come.
 
         Args:
             bits: bit width.
@@ -77,6 +78,8 @@ class RangeObserver:
         """
         values, ends = self._divided(factors)
         values, ends = values.flatten(), torch.stack([ends[0].amin(), ends[1].amax()])
+        if not ends.any():
+            ends = torch.tensor([-1.0, 1.0], device=ends.device)
         lowest, highest = ends
         shares = values.new_tensor(_FEW_SHARES)
         downs = lowest * shares if lowest < 0 else lowest[None]

@@ -7,7 +7,8 @@ from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization.hwgq import HWGQ
-from quantnas_sr.quantization.lsq import LSQActivation, LSQWeight
+from quantnas_sr.quantization.lsq import LSQWeight
+from quantnas_sr.quantization.lsq_activation import LSQActivation
 from quantnas_sr.quantization.smoothing import scaled_weight, smoothing_factors
 
 FULL_PRECISION = 32
@@ -50,7 +51,7 @@ def integer_bias(bias: Tensor, input_quantizer: nn.Module, weight_quantizer: LSQ
 
     It is as it is where 32 bits do not hold the multiple.
     """
-    unit = (weight_quantizer.step.abs().flatten() * input_quantizer.effective_step()).detach()
+    unit = (weight_quantizer.step.flatten() * input_quantizer.step).detach()
     integers = (bias.detach() / unit).round()
     rounded = torch.where(integers.abs() < 2.0**31, integers * unit, bias.detach())
     return rounded + (bias - bias.detach())
@@ -125,7 +126,8 @@ class QuantConv2d(nn.Conv2d):
         """The state of the quantizers, by key, that training starts from with ``weight``."""
         state = {}
         if isinstance(self.weight_quantizer, LSQWeight):
-            state["weight_quantizer.step"] = self.weight_quantizer.initial_step(weight)
+            initial = self.weight_quantizer.initial_state(weight)
+            state.update({f"weight_quantizer.{key}": value for key, value in initial.items()})
         if isinstance(self.input_quantizer, LSQActivation):
             fresh = LSQActivation(self.bits).state_dict()
             state.update({f"input_quantizer.{key}": value for key, value in fresh.items()})
@@ -210,7 +212,7 @@ def _trained_steps(network: nn.Module) -> Iterator[Tuple[QuantConv2d, LSQActivat
 
 def is_calibrated(network: nn.Module) -> bool:
     """Whether every trained step of activations is set; True where there are none."""
-    return all(quantizer.calibration > 0 for _, quantizer in _trained_steps(network))
+    return all(quantizer.is_calibrated for _, quantizer in _trained_steps(network))
 
 
 def observe_inputs(network: nn.Module) -> None:

@@ -100,10 +100,6 @@ class HWGQ(nn.Module):
         """The integers 0 .. 2^b - 1 behind ``forward``, in a floating point tensor of x's shape."""
         return _to_int(x, self.step, self.high)
 
-    def effective_step(self) -> float:
-        """As of `LSQActivation`: the step that counts."""
-        return self.step
-
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step`` with the straight-through gradient; any shape."""
         return _HWGQFunction.apply(x, self.step, self.high)

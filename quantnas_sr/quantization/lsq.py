@@ -1,13 +1,13 @@
-"""Learned step size quantization (Esser et al., ICLR 2020): of weights (the paper's appendix A), and of activations."""
+"""Learned step size quantization (LSQ; Esser et al., ICLR 2020) of weights, as in the paper's appendix A."""
 
 import math
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from quantnas_sr.errors import CalibrationError
-from quantnas_sr.quantization.calibration import RangeObserver, least_error_steps
+from quantnas_sr.quantization.calibration import least_error_steps
+from quantnas_sr.quantization.step_exponent import exponent_of, step_of
 
 _Bound = Union[int, float, Tensor]
 
@@ -21,7 +21,7 @@ def lsq_range(bits: int) -> Tuple[int, int]:
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
-class _LSQFunction(torch.autograd.Function):
+class LSQFunction(torch.autograd.Function):
     """Quantize and dequantize in one node of the graph that keeps nothing but its inputs.
 
     The step broadcasts against x. ``low``, ``high`` and the scale of the step's gradient are all numbers, or all
@@ -32,7 +32,7 @@ class _LSQFunction(torch.autograd.Function):
     def forward(ctx, x: Tensor, step: Tensor, low: _Bound, high: _Bound, step_gradient_scale: _Bound) -> Tensor:
         ctx.save_for_backward(x, step)
         ctx.constants = (low, high, step_gradient_scale)
-        return _to_int(x, step, low, high).mul_(step)
+        return to_int(x, step, low, high).mul_(step)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -49,7 +49,8 @@ class _LSQFunction(torch.autograd.Function):
         return grad_x, grad_step, None, None, None
 
 
-def _to_int(x: Tensor, step: Tensor, low: _Bound, high: _Bound) -> Tensor:
+def to_int(x: Tensor, step: Tensor, low: _Bound, high: _Bound) -> Tensor:
+    """``x / step`` rounded to the integers low .. high, in a floating point tensor of x's shape."""
     return _clamp_((x / step).round_(), low, high)
 
 
@@ -61,12 +62,12 @@ def _clamp_(x: Tensor, low: _Bound, high: _Bound) -> Tensor:
 class LSQWeight(nn.Module):
     """Per-output-channel signed quantizer with a trained step (eq. 10 to 14).
 
-    The straight-through gradient of the weight is 1 inside the range and 0 outside; the step's gradient is scaled by
-    1 / sqrt(qmax * number of weights), as in the LSQ paper.
+    The straight-through gradient of the weight is 1 inside the range and 0 outside. The step's gradient is scaled by
+    1 / sqrt(qmax * number of weights), as in the LSQ paper; the parameter that it trains is ``step_exponent``, the
+    base-2 logarithm of the step (see `step_exponent`).
 
     >>> quantizer = LSQWeight(bits=2, out_channels=1)
-    >>> quantizer.step.data.fill_(0.5)
-    tensor([[[[0.5000]]]])
+    >>> quantizer.set_step(torch.full((1, 1, 1, 1), 0.5))
     >>> weight = torch.tensor([-3.0, -0.2, 0.3, 3.0]).reshape(1, 4, 1, 1).requires_grad_()
     >>> quantizer(weight).flatten().tolist()
     [-1.0, -0.0, 0.5, 0.5]
@@ -77,164 +78,79 @@ class LSQWeight(nn.Module):
     Args:
         bits: bit width, 2 to 16.
         out_channels: number of output channels of the weight; one step for each.
-        trained: the weights that it starts from are trained ones, see `initial_step`.
+        trained: whether the weights that it starts from are trained ones, see `initial_step`.
     """
+
+    #: -1 for channels whose range is the mirrored one, -qmax .. -qmin, (O, 1, 1, 1). Only checkpoints of older versions
+    #: bring it, which trained the steps themselves: a negative step is a positive one with the mirrored range.
+    sign: Optional[Tensor]
 
     def __init__(self, bits: int, out_channels: int, trained: bool = False) -> None:
         super().__init__()
         self.bits = bits
         self.trained = trained
         self.low, self.high = lsq_range(bits)
-        self.step = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
+        self.step_exponent = nn.Parameter(torch.zeros(out_channels, 1, 1, 1))
+        self.register_buffer("sign", None)
+
+    @property
+    def step(self) -> Tensor:
+        """The step of each output channel, positive, (O, 1, 1, 1)."""
+        return step_of(self.step_exponent)
+
+    @property
+    def scale(self) -> Tensor:
+        """The value of one integer in each output channel, (O, 1, 1, 1): the step, negative where `sign` is."""
+        return self._signed(self.step)
+
+    @torch.no_grad()
+    def set_step(self, step: Tensor) -> None:
+        """Set the steps, (O, 1, 1, 1), all above zero."""
+        self.step_exponent.copy_(exponent_of(step))
+        self.sign = None
 
     def initial_step(self, weight: Tensor) -> Tensor:
         """2 * mean|w| / sqrt(qmax) per output channel, LSQ's initial value; shape (O, 1, 1, 1).
 
-        Of trained weights it is the step of least error instead.
+        Of trained weights it is the step of least error instead. A channel of zeros gets the step that it would have
+        with PyTorch's default initialisation, for which mean|w| is 1 / (2 * sqrt(fan_in)), so that it can be trained.
         """
-        if self.trained:
-            return least_error_steps(weight, self.low, self.high)
         mean = weight.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
-        return (2 * mean / self.high**0.5).clamp_min(torch.finfo(mean.dtype).tiny)
+        step = least_error_steps(weight, self.low, self.high) if self.trained else 2 * mean / self.high**0.5
+        by_default = torch.full_like(step, (weight[0].numel() * self.high) ** -0.5)
+        return torch.where(mean > torch.finfo(mean.dtype).tiny, step, by_default)
 
-    @torch.no_grad()
+    def initial_state(self, weight: Tensor) -> Dict[str, Tensor]:
+        """The state dict with the steps of `initial_step`."""
+        return {"step_exponent": exponent_of(self.initial_step(weight))}
+
     def init_step(self, weight: Tensor) -> None:
         """Set the steps to `initial_step`."""
-        self.step.copy_(self.initial_step(weight))
+        self.set_step(self.initial_step(weight))
 
     def to_int(self, weight: Tensor) -> Tensor:
         """Eq. 13: the integers behind ``forward``, in a floating point tensor of the weight's shape (O, I, kH, kW)."""
-        return _to_int(weight, self.step, self.low, self.high)
+        return to_int(self._signed(weight), self.step, self.low, self.high)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Eq. 14: ``to_int(weight) * step``, differentiable in both. Shape (O, I, kH, kW)."""
+        """Eq. 14: ``to_int(weight) * scale``, differentiable in weight and step. Shape (O, I, kH, kW)."""
         step_gradient_scale = 1 / math.sqrt(self.high * weight.numel())
-        return _LSQFunction.apply(weight, self.step, self.low, self.high, step_gradient_scale)
+        return self._signed(
+            LSQFunction.apply(self._signed(weight), self.step, self.low, self.high, step_gradient_scale)
+        )
 
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}"
+    def _signed(self, values: Tensor) -> Tensor:
+        return values if self.sign is None else values * self.sign
 
-
-class LSQActivation(nn.Module):
-    """Per-tensor quantizer of activations with a trained step and a fixed zero point.
-
-    What is seen between `observe` and `calibrate`, or else the first batch in training mode, sets both to where they
-    lose least. The zero point is the integer, of 0 .. 2^b - 1,
-    that stands for 0: 0 where nothing is negative, as after a ReLU. The step's gradient is scaled by
-    1 / sqrt(qmax * number of features), features being C * H * W, as in the LSQ paper. A step that training moves past
-    zero counts by its size.
-
-    ``calibration`` is 1 after that and 0 before, when ``step`` is 0 too. In a moving average it is the share of
-    the average that calibrated steps have, so that ``step / calibration`` is their mean from the first update on.
-
-    >>> quantizer = LSQActivation(bits=2)
-    >>> quantizer.observe()
-    >>> quantizer.full_precision(torch.tensor([[0.0, 0.5, 1.0, 1.5]])).amax()
-    tensor(1.5000)
-    >>> quantizer.calibrate()
-    >>> quantizer.step.data.fill_(0.5)
-    tensor([0.5000])
-    >>> quantizer(torch.tensor([[-1.0, 0.4, 4.0]])).abs().tolist(), int(quantizer.zero_point)
-    ([[0.0, 0.5, 1.5]], 0)
-
-    Args:
-        bits: bit width, 2 to 16.
-    """
-
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.bits = bits
-        self.step = nn.Parameter(torch.zeros(1))
-        self.register_buffer("calibration", torch.zeros(1))
-        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
-        self._calibrated = False
-        self._seen: Optional[RangeObserver] = None
-
-    @torch.no_grad()
-    def reset(self) -> None:
-        """Forget step and zero point; the next batch in training mode sets them."""
-        for tensor in (self.step, self.calibration, self.zero_point):
-            tensor.zero_()
-        self._calibrated = False
-
-    def _bounds(self) -> Tuple[Tensor, Tensor]:
-        """What the integers less the zero point lie between, as tensors: to look at values would wait for the GPU."""
-        low = -self.zero_point.to(self.step.dtype)
-        return low, low + (2.0**self.bits - 1)
-
-    def observe(self) -> None:
-        """From now on look at what goes through `full_precision` in training mode, until `calibrate`."""
-        self._seen = RangeObserver()
-
-    def seen(self) -> Optional[RangeObserver]:
-        """What came since `observe`; None if nothing did."""
-        return self._seen if self._seen is not None and self._seen.samples else None
-
-    @torch.no_grad()
-    def calibrate(self, factors: Optional[Tensor] = None) -> None:
-        """Set step and zero point to where the values seen since `observe` lose least; nothing seen, nothing set.
-
-        Args:
-            factors: what the channels of all that comes will be divided by, (C,).
-        """
-        seen, self._seen = self.seen(), None
-        if seen is None:
-            return
-        step, zero_point = seen.least_error_range(self.bits, factors)
-        self.step.fill_(step)
-        self.zero_point.fill_(zero_point)
-        if distributed.is_available() and distributed.is_initialized():
-            for tensor in (self.step.data, self.zero_point):
-                distributed.broadcast(tensor, src=0)
-        self.calibration.fill_(1)
-
-    def _ready_for(self, x: Tensor) -> None:
-        if self._calibrated:
-            return
-        if not self.calibration > 0:
-            if not self.training:
-                raise CalibrationError
-            self.observe()
-            self.full_precision(x)
-            self.calibrate()
-        self._calibrated = True
-
-    def effective_step(self) -> Tensor:
-        """The step that counts, above zero; (1,)."""
-        return (self.step / self.calibration).abs()
-
-    def to_int(self, x: Tensor) -> Tensor:
-        """The integers behind ``forward`` less the zero point, in a floating point tensor of x's shape.
-
-        The step must be set.
-        """
-        return _to_int(x, self.effective_step(), *self._bounds())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``to_int(x) * step``, differentiable in both; the first dimension is the batch.
-
-        Raises:
-            CalibrationError: in evaluation mode, before any batch has set the step.
-        """
-        self._ready_for(x)
-        low, high = self._bounds()
-        largest = torch.maximum(high, -low - 1)
-        step_gradient_scale = (largest * (x.numel() // len(x))).rsqrt()
-        return _LSQFunction.apply(x, self.effective_step(), low, high, step_gradient_scale)
-
-    def full_precision(self, x: Tensor) -> Tensor:
-        """What a layer reads while its quantizers are off: x."""
-        if self._seen is not None and self.training:
-            self._seen.add(x)
-        return x
-
-    @torch.no_grad()
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        share = self.calibration.clone()
-        self.step.div_(share.where(share > 0, torch.ones_like(share)))
-        self.calibration.copy_(share > 0)
-        self._calibrated = False
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        old = state_dict.pop(f"{prefix}step", None)
+        if old is not None:  # of a version that trained the steps themselves
+            state_dict[f"{prefix}step_exponent"] = exponent_of(old.abs())
+            state_dict[f"{prefix}sign"] = torch.where(old < 0, -1, 1).to(torch.int8)
+        if f"{prefix}step_exponent" in state_dict:
+            has_sign = f"{prefix}sign" in state_dict
+            self.sign = torch.ones_like(self.step_exponent, dtype=torch.int8) if has_sign else None
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

@@ -152,7 +152,7 @@ class Supernet(SearchNetwork):
         if not isinstance(operation, Operation):
             return
         for index, convolution in operation.named_children():
-            if f"{path}.{index}.weight_quantizer.step" not in state:
+            if f"{path}.{index}.weight_quantizer.step_exponent" not in state:
                 convolution.init_steps()
 
 

@@ -95,7 +95,7 @@ CHECKPOINTS = {
     "code": (lambda s: {"params": s, "more": Harm()}, r"not a checkpoint \(UnpicklingError\)"),
     "NaN": (changed("head.0.0.weight", lambda t: t * np.nan), r"head\.0\.0\.weight is not finite"),
     "infinite weights": (changed("head.0.0.weight", lambda t: t / 0), "is not finite: the training diverged"),
-    "a step of NaN": (changed("weight_quantizer.step", lambda t: t * np.nan), "step is not finite"),
+    "a step of NaN": (changed("weight_quantizer.step", lambda t: t * np.nan), "step_exponent is not finite"),
     "statistics of NaN": (changed("running_mean", lambda t: t * np.nan), "running_mean is not finite"),
     "a variance below 0": (changed("running_var", lambda t: -1 - t), "not finite"),
     "weights of another size": (changed("head.0.0.weight", lambda t: t[:1]), "do not fit its genotype: size mismatch"),

@@ -53,7 +53,7 @@ def line_of(text: str, start: str) -> int:
 def test_derived_network_has_the_size_and_cost_of_the_authors_one(space, name):
     case = golden_json(f"arch_{space}.json")[f"derived_{name}"]
     network = DerivedNetwork(golden_genotype(space, case, *GOLDEN_SIZES[space]))
-    steps = sum(p.numel() for key, p in network.named_parameters() if key.endswith("weight_quantizer.step"))
+    steps = sum(p.numel() for key, p in network.named_parameters() if key.endswith("weight_quantizer.step_exponent"))
     assert steps == case["lsq_steps"]
     for size in (32, 256):
         cost = count(network, (size, size))

@@ -61,7 +61,9 @@ def test_supernet_has_the_weights_and_alphas_of_the_authors_one(search_space, bi
     reference = golden_json(f"arch_{search_space}.json")
     expected = reference["supernet_bits_" + "_".join(map(str, bits))]
     net = Supernet(search_space, candidates=reference["candidates"], bits=bits, bit_mixer=bit_mixer)
-    weights = [p for name, p in net.named_parameters() if not name.startswith("alphas.") and not name.endswith("step")]
+    weights = [
+        p for name, p in net.named_parameters() if not name.startswith("alphas.") and not name.endswith("step_exponent")
+    ]
     assert sum(p.numel() for p in weights) == expected["weights_params"]
     assert len(net.alphas) == expected["alphas"]
     assert sum(alphas.numel() for alphas in net.alphas.values()) == expected["alpha_numel"]

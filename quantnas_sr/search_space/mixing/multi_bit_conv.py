@@ -113,7 +113,11 @@ class SharedConv2d(MultiBitConv2d):
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         if bits == FULL_PRECISION:
             return {"weight": self.weight, "input_quantizer.weight": self.activation.weight}
-        return {"weight": self.weight, "weight_quantizer.step": self.weight_quantizers[str(bits)].step}
+        return {"weight": self.weight, **self._weight_quantizer_state(bits)}
+
+    def _weight_quantizer_state(self, bits: int) -> Dict[str, Tensor]:
+        state = self.weight_quantizers[str(bits)].state_dict()
+        return {f"weight_quantizer.{key}": value for key, value in state.items()}
 
 
 class NoiseConv2d(MultiBitConv2d):
