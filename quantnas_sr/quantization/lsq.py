@@ -141,6 +141,9 @@ class LSQActivation(nn.Module):
         bits: bit width, 2 to 16.
     """
 
+    #: What this reads does not go through a ReLU.
+    rectifies = False
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
@@ -238,3 +241,13 @@ class LSQActivation(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
+
+
+class RectifiedLSQActivation(LSQActivation):
+    """`LSQActivation` after a ReLU: the integers are unsigned, the zero point is 0."""
+
+    rectifies = True
+
+    def full_precision(self, x: Tensor) -> Tensor:
+        """What a layer reads while its quantizers are off: the ReLU of x."""
+        return super().full_precision(torch.relu(x))
