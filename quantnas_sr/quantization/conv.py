@@ -230,6 +230,26 @@ def observe_inputs(network: nn.Module) -> None:
         quantizer.observe()
 
 
+@torch.no_grad()
+def calibrate_on(network: nn.Module, batch: Tensor) -> None:
+    """Set trained steps of activations that are not set yet to where they lose least of a batch.
+
+    Args:
+        network: in any mode, which it keeps.
+        batch: an input of the network.
+    """
+    if is_calibrated(network):
+        return
+    was_training = network.training
+    observe_inputs(network)
+    network.eval()
+    for _, quantizer in _trained_steps(network):
+        quantizer.train()
+    network(batch)
+    calibrate_inputs(network)
+    network.train(was_training)
+
+
 def calibrate_inputs(network: nn.Module) -> None:
     """Let layers start where what was seen since `observe_inputs` loses least, and quantize again."""
     for layer, _ in _trained_steps(network):

@@ -3,19 +3,23 @@
 After ABPN (Du et al., arXiv:2105.09750) and QuickSRNet (Berger et al., arXiv:2303.04336).
 """
 
+import torch
 from torch import Tensor, nn
 
 from quantnas_sr.search_space.slots import Fill
 from quantnas_sr.search_space.space import SearchSpace, register_search_space
 
 
-def nearest_neighbour(image: Tensor, scale: int) -> Tensor:
-    """What `torch.nn.PixelShuffle` turns into the image, every pixel scale x scale times (ABPN's "anchor").
+class Anchor(nn.Module):
+    """Every channel of the image s^2 times, which a pixel shuffle turns into nearest-neighbour upscaling (ABPN)."""
 
-    (N, C, H, W) -> (N, C * scale**2, H, W), every channel repeated.
-    """
-    n, c, h, w = image.shape
-    return image.unsqueeze(2).expand(n, c, scale**2, h, w).reshape(n, c * scale**2, h, w)
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.register_buffer("channels", torch.arange(3).repeat_interleave(scale**2), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 3*s*s, H, W)."""
+        return image.index_select(1, self.channels)
 
 
 class PlainSkeleton(nn.Module):
@@ -34,16 +38,16 @@ class PlainSkeleton(nn.Module):
 
     def __init__(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> None:
         super().__init__()
-        self.scale = scale
         self.head = fill("head", 3, num_feat)
         self.body = nn.Sequential(*(fill(f"body_{i}", num_feat, num_feat) for i in range(num_block)))
         self.upsample = fill("upsample", num_feat, 3 * scale**2)
+        self.anchor = Anchor(scale)
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, s*H, s*W)."""
         features = self.body(self.head(image))
-        return self.shuffle(self.upsample(features) + nearest_neighbour(image, self.scale))
+        return self.shuffle(self.upsample(features) + self.anchor(image))
 
 
 PLAIN_SPACE = register_search_space(
