@@ -174,7 +174,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
 
     Args:
         network: in evaluation mode; its activations calibrated.
-        quantized: False for the float baseline: the same weights before rounding, ReLU in place of a quantizer that has one.
+        quantized: False for the float baseline: the same weights before rounding, ReLU where a quantizer has one.
     """
     replacements: _Replacements = {
         QuantConv2d: _integer if quantized else FloatConv,
