@@ -72,7 +72,7 @@ def search(
         order = torch.contiguous_format
         model.net_g.to(memory_format=order)
         layer = LiteralLayer(model.supernet.bits)
-        for mixed in model.supernet.mixed_layers():
+        for _, mixed in model.supernet.places():
             mixed.noisy_layer = layer
     images = {"lq": torch.rand(batch, 3, patch, patch), "gt": torch.rand(batch, 3, 4 * patch, 4 * patch)}
     model.feed_data({**images, **{f"{key}_alpha": value for key, value in images.items()}})

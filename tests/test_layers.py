@@ -158,7 +158,7 @@ def test_every_class_of_such_a_file_is_registered_or_part_of_one_that_is(path):
     [
         (
             "ARCH_REGISTRY",
-            "QuantNASSupernet QuantNASBasic QuantNASRFDN QuantNASNetwork "
+            "QuantNASSupernet QuantNASBasic QuantNASRFDN QuantNASPlain QuantNASNetwork "
             "QuantizedArch QuantizedSupernet RFDN ESPCN ADQ",
         ),
         ("MODEL_REGISTRY", "QuantNASSearchModel QuantNASModel"),

@@ -22,3 +22,10 @@ class QuantNASRFDN(DerivedNetwork):
     """A derived network of the RFDN space. See `DerivedNetwork`."""
 
     search_space = "rfdn"
+
+
+@ARCH_REGISTRY.register()
+class QuantNASPlain(DerivedNetwork):
+    """A derived network of the plain space. See `DerivedNetwork`."""
+
+    search_space = "plain"

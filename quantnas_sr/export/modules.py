@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.export.rounded_outputs import RoundedOutput
 from quantnas_sr.export.static_adq import StaticADQ, affine
-from quantnas_sr.quantization import FULL_PRECISION, HWGQ, LSQActivation, QuantConv2d
+from quantnas_sr.quantization import FULL_PRECISION, LSQActivation, QuantConv2d
 from quantnas_sr.search_space.skeletons.adq import ADQ
 from quantnas_sr.search_space.skeletons.esa import ESA, MIN_SIDE
 
@@ -96,13 +96,13 @@ def _integer(layer: QuantConv2d) -> nn.Module:
 
 
 class FloatConv(nn.Module):
-    """The same convolution in full precision: a ReLU where HWGQ has one, no rounding."""
+    """The same convolution in full precision: a ReLU where its quantizer has one, no rounding."""
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
         self.layer = layer
         self.layer.quantize = False
-        self.rectifies = isinstance(layer.input_quantizer, HWGQ)
+        self.rectifies = layer.input_quantizer.rectifies
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
@@ -172,7 +172,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
 
     Args:
         network: in evaluation mode; its activations calibrated.
-        quantized: False for the float baseline: the same weights before rounding, ReLU in place of HWGQ.
+        quantized: False for the float baseline: the same weights before rounding, ReLU where a quantizer has one.
     """
     replacements: _Replacements = {
         QuantConv2d: _integer if quantized else FloatConv,

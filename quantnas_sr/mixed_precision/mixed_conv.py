@@ -4,25 +4,18 @@ The alphas of a layer sum to 1, so that they are their own shares. At 32 bits a 
 """
 
 import copy
-from typing import Dict, Mapping, Optional, Sequence, Type, Union
+from typing import Dict, Optional, Sequence, Type, Union
 
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.quantization import (
-    ACTIVATION_QUANTIZERS,
-    FULL_PRECISION,
-    LSQActivation,
-    QuantConv2d,
-    draw,
-    integer_bias,
-)
+from quantnas_sr.quantization import FULL_PRECISION, LSQActivation, QuantConv2d, draw
 from quantnas_sr.search_space.mixing.multi_bit_conv import (
     NoiseConv2d,
     NoisyInput,
-    QuantizedInput,
     SharedConv2d,
     weighted_sum,
+    with_prefix,
 )
 from quantnas_sr.search_space.mixing.selectors import Selection
 
@@ -32,18 +25,10 @@ State = Dict[str, Tensor]
 SAMPLE = 1024
 
 
-def _plain_state(conv: nn.Conv2d) -> State:
-    return {"weight": conv.weight} if conv.bias is None else {"weight": conv.weight, "bias": conv.bias}
-
-
 def _sample(x: Tensor) -> Tensor:
     """`SAMPLE` values of x, drawn with replacement."""
     n, c, h, w = (torch.randint(size, (SAMPLE,), device=x.device) for size in x.shape)
     return x[n, c, h, w].float()
-
-
-def _with_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
-    return {f"{prefix}.{key}": value for key, value in state.items()}
 
 
 class SharedMixedConv2d(SharedConv2d):
@@ -56,42 +41,23 @@ class SharedMixedConv2d(SharedConv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
-        super().__init__(conv, bits, nn.Identity(), trained=True)
-        quantizer = ACTIVATION_QUANTIZERS[activation_quantizer]
-        self.input_quantizers = nn.ModuleDict({str(b): quantizer(b) for b in bits if b != FULL_PRECISION})
+        super().__init__(conv, bits, nn.Identity(), activation_quantizer, trained=True)
         self.selection: Optional[Selection] = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
-        by_bits = {int(b): quantizer(x) for b, quantizer in self.input_quantizers.items()}
-        return super().forward(QuantizedInput(x, by_bits), self.selection.weights[0])
-
-    def _bias(self, shares: Tensor) -> Optional[Tensor]:
-        return None if self.bias is None else weighted_sum(shares, [self._bias_at(b) for b in self.bits])
-
-    def _bias_at(self, bits: int) -> Tensor:
-        if bits == FULL_PRECISION:
-            return self.bias
-        return integer_bias(self.bias, self.input_quantizers[str(bits)], self.weight_quantizers[str(bits)])
-
-    def chosen_state(self, bits: int) -> State:
-        """What a derived layer of ``bits`` bits goes on from."""
-        state = _plain_state(self)
-        if bits != FULL_PRECISION:
-            state.update(self._weight_quantizer_state(bits))
-            state.update(_with_prefix("input_quantizer", self.input_quantizers[str(bits)].state_dict()))
-        return state
+        return super().forward(x, self.selection.weights[0])
 
     def state_from(self, plain: State) -> State:
         """The state that the search starts from with the weight (and bias) of the network in full precision."""
         state = dict(plain)
         for b, quantizer in self.weight_quantizers.items():
-            state.update(_with_prefix(f"weight_quantizers.{b}", quantizer.initial_state(plain["weight"])))
+            state.update(with_prefix(f"weight_quantizers.{b}", quantizer.initial_state(plain["weight"])))
         for b, quantizer in self.input_quantizers.items():
             fresh = copy.deepcopy(quantizer)
             if isinstance(fresh, LSQActivation):
                 fresh.reset()
-            state.update(_with_prefix(f"input_quantizers.{b}", fresh.state_dict()))
+            state.update(with_prefix(f"input_quantizers.{b}", fresh.state_dict()))
         return state
 
 
@@ -109,7 +75,8 @@ class NoiseMixedConv2d(NoiseConv2d):
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation_quantizer: str) -> None:
         rectifies = activation_quantizer == "hwgq"
-        super().__init__(conv, bits, nn.Identity() if rectifies and FULL_PRECISION in bits else None)
+        activation = nn.Identity() if rectifies and FULL_PRECISION in bits else None
+        super().__init__(conv, bits, activation, activation_quantizer)
         self.register_buffer("input_sample", None if rectifies else torch.zeros(SAMPLE))
         self.selection: Optional[Selection] = None
 
@@ -126,13 +93,13 @@ class NoiseMixedConv2d(NoiseConv2d):
 
     def chosen_state(self, bits: int) -> State:
         """What a derived layer of ``bits`` bits goes on from."""
-        state = _plain_state(self)
+        state = self.float_state()
         if bits != FULL_PRECISION and self.input_sample is not None and self.input_sample.any():
             quantizer = LSQActivation(bits).to(self.weight.device)
             quantizer.observe()
             quantizer.full_precision(self.input_sample)
             quantizer.calibrate()
-            state.update(_with_prefix("input_quantizer", quantizer.state_dict()))
+            state.update(with_prefix("input_quantizer", quantizer.state_dict()))
         return state
 
     def state_from(self, plain: State) -> State:
@@ -170,7 +137,7 @@ class SeparateMixedConv2d(nn.Module):
         state: State = {}
         for b, branch in self.branches.items():
             own = {**plain, **initial_quantizers(branch, plain["weight"])}
-            state.update(_with_prefix(f"branches.{b}", own))
+            state.update(with_prefix(f"branches.{b}", own))
         return state
 
 

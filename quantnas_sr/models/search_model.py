@@ -16,6 +16,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.step_rates import separate_steps
+from quantnas_sr.quantization import calibrate_on
 from quantnas_sr.search_space import SearchNetwork
 
 #: How often in a search with a budget the penalty is adapted.
@@ -191,14 +192,18 @@ class QuantNASSearchModel(ExperimentModel):
         """Validate the supernet, then the current best path: the network that would be derived, with its weights.
 
         The second one's metrics stand under ``<dataset>_derived``. The random numbers of training are left as they are.
+        Steps of activations that the search does not train are set by the last training batch.
         """
+        batch = self.lq
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(self.opt["manual_seed"])
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             options = dataloader.dataset.opt
             name, supernet = options["name"], self.net_g
-            options["name"], self.net_g = f"{name}_derived", self.supernet.derive(self.genotype(current_iter))
+            derived = self.supernet.derive(self.genotype(current_iter))
+            calibrate_on(derived, batch)
+            options["name"], self.net_g = f"{name}_derived", derived
             try:
                 super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
             finally:

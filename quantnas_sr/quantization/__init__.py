@@ -10,20 +10,23 @@
 from quantnas_sr.quantization.conv import (
     ACTIVATION_QUANTIZERS,
     FULL_PRECISION,
+    INPUT_QUANTIZERS,
     QuantConv2d,
     arguments_of,
     calibrate_inputs,
+    calibrate_on,
     check_bits,
     full_precision_activation,
+    full_precision_input,
     integer_bias,
     is_calibrated,
     observe_inputs,
     same_padding,
     set_quantize,
 )
-from quantnas_sr.quantization.hwgq import HWGQ, hwgq_step, optimal_step
+from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer, hwgq_step, optimal_step
 from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
-from quantnas_sr.quantization.lsq_activation import LSQActivation
+from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
 from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
 
 __all__ = [
@@ -31,16 +34,21 @@ __all__ = [
     "FULL_PRECISION",
     "FreshNoise",
     "HWGQ",
+    "INPUT_QUANTIZERS",
+    "ImageQuantizer",
     "LSQActivation",
     "LSQWeight",
     "NoisePool",
     "QNoise",
     "QuantConv2d",
+    "RectifiedLSQActivation",
     "arguments_of",
     "calibrate_inputs",
+    "calibrate_on",
     "check_bits",
     "draw",
     "full_precision_activation",
+    "full_precision_input",
     "integer_bias",
     "hwgq_step",
     "is_calibrated",

@@ -6,15 +6,21 @@ import torch
 from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.quantization.hwgq import HWGQ
+from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer
 from quantnas_sr.quantization.lsq import LSQWeight
-from quantnas_sr.quantization.lsq_activation import LSQActivation
+from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
 from quantnas_sr.quantization.smoothing import scaled_weight, smoothing_factors
 
 FULL_PRECISION = 32
 QUANTIZED_WIDTHS = range(2, 17)
-#: What may quantize a layer's input: with a fixed step after a ReLU, or with a trained step and no ReLU.
+#: What may quantize the inputs of any network: with a fixed step after a ReLU, or with a trained step and no ReLU.
 ACTIVATION_QUANTIZERS: Dict[str, Callable[[int], nn.Module]] = {"hwgq": HWGQ, "lsq": LSQActivation}
+#: The same, and what a search space may ask for: a trained step after a ReLU, and the fixed step of an image in 0..1.
+INPUT_QUANTIZERS: Dict[str, Callable[[int], nn.Module]] = {
+    **ACTIVATION_QUANTIZERS,
+    "relu_lsq": RectifiedLSQActivation,
+    "image": ImageQuantizer,
+}
 
 _IntOrPair = Union[int, Tuple[int, int]]
 
@@ -36,8 +42,13 @@ def same_padding(kernel_size: Tuple[int, int], dilation: int) -> Tuple[int, int]
 
 
 def full_precision_activation() -> nn.Module:
-    """What stands before a 32-bit convolution where a quantizer (and its ReLU) would stand."""
+    """What stands before a 32-bit convolution where a quantizer and its ReLU would stand."""
     return nn.PReLU(init=0.1)
+
+
+def full_precision_input(activation_quantizer: str) -> nn.Module:
+    """What stands before a 32-bit convolution in the place of a quantizer; nothing where that has no ReLU."""
+    return full_precision_activation() if activation_quantizer in ("hwgq", "relu_lsq") else nn.Identity()
 
 
 def arguments_of(conv: nn.Conv2d) -> Dict[str, Any]:
@@ -70,7 +81,7 @@ class QuantConv2d(nn.Conv2d):
         in_channels, out_channels, kernel_size, groups, dilation, stride, bias, padding_mode: as for `torch.nn.Conv2d`.
         bits: width of weights and activations, 2 to 16 or 32.
         padding: as for `torch.nn.Conv2d`; ``None`` keeps height and width at stride 1.
-        activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
+        activation_quantizer: a key of `INPUT_QUANTIZERS`.
     """
 
     def __init__(
@@ -102,11 +113,10 @@ class QuantConv2d(nn.Conv2d):
         self.bits = bits
         self.quantize = True
         if bits == FULL_PRECISION:
-            has_activation = activation_quantizer == "hwgq"
-            self.input_quantizer: nn.Module = full_precision_activation() if has_activation else nn.Identity()
+            self.input_quantizer: nn.Module = full_precision_input(activation_quantizer)
             self.weight_quantizer: nn.Module = nn.Identity()
         else:
-            self.input_quantizer = ACTIVATION_QUANTIZERS[activation_quantizer](bits)
+            self.input_quantizer = INPUT_QUANTIZERS[activation_quantizer](bits)
             self.weight_quantizer = LSQWeight(bits, out_channels)
         smooths = isinstance(self.input_quantizer, LSQActivation)
         self.register_buffer("smoothing", torch.ones(in_channels) if smooths else None)
@@ -220,6 +230,26 @@ def observe_inputs(network: nn.Module) -> None:
     for layer, quantizer in _trained_steps(network):
         layer.quantize = False
         quantizer.observe()
+
+
+@torch.no_grad()
+def calibrate_on(network: nn.Module, batch: Tensor) -> None:
+    """Set trained steps of activations that are not set yet to where they lose least of a batch.
+
+    Args:
+        network: in any mode, which it keeps.
+        batch: an input of the network.
+    """
+    if is_calibrated(network):
+        return
+    was_training = network.training
+    observe_inputs(network)
+    network.eval()
+    for _, quantizer in _trained_steps(network):
+        quantizer.train()
+    network(batch)
+    calibrate_inputs(network)
+    network.train(was_training)
 
 
 def calibrate_inputs(network: nn.Module) -> None:

@@ -90,11 +90,19 @@ class HWGQ(nn.Module):
         bits: bit width, 1 to 16.
     """
 
+    #: What this reads goes through a ReLU.
+    rectifies = True
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
         self.high = 2**bits - 1
-        self.step = hwgq_step(bits)
+        self.step = self.fixed_step(bits)
+
+    @staticmethod
+    def fixed_step(bits: int) -> float:
+        """The step at ``bits`` bits."""
+        return hwgq_step(bits)
 
     def to_int(self, x: Tensor) -> Tensor:
         """The integers 0 .. 2^b - 1 behind ``forward``, in a floating point tensor of x's shape."""
@@ -110,3 +118,24 @@ class HWGQ(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
+
+
+class ImageQuantizer(HWGQ):
+    """Reads an image in 0..1 with the integers 0 .. 2^b - 1: the step is 1 / (2^b - 1).
+
+    At 8 bits the step is that of the image file itself, 1/255, so that nothing is lost.
+
+    >>> ImageQuantizer(8).to_int(torch.tensor([0.0, 128 / 255, 1.0])).tolist()
+    [0.0, 128.0, 255.0]
+    """
+
+    rectifies = False
+
+    def full_precision(self, x: Tensor) -> Tensor:
+        """What a layer reads while its quantizers are off: the image."""
+        return x
+
+    @staticmethod
+    def fixed_step(bits: int) -> float:
+        """The step at ``bits`` bits."""
+        return 1 / (2**bits - 1)

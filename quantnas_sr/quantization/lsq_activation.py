@@ -39,6 +39,9 @@ class LSQActivation(nn.Module):
         bits: bit width, 2 to 16.
     """
 
+    #: What this reads does not go through a ReLU.
+    rectifies = False
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
@@ -161,3 +164,13 @@ def _rename_old_keys(state_dict: Dict[str, Any], prefix: str) -> None:
         exponent = exponent_of((step / share).abs())
         state_dict[f"{prefix}step_exponent"] = torch.where(calibrated, exponent, torch.zeros_like(exponent))
         state_dict[f"{prefix}calibrated_share"] = calibrated.to(share.dtype)
+
+
+class RectifiedLSQActivation(LSQActivation):
+    """`LSQActivation` after a ReLU: the integers are unsigned, the zero point is 0."""
+
+    rectifies = True
+
+    def full_precision(self, x: Tensor) -> Tensor:
+        """What a layer reads while its quantizers are off: the ReLU of x."""
+        return super().full_precision(torch.relu(x))

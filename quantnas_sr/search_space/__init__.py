@@ -1,6 +1,7 @@
 """What can be searched, and what a search finds.
 
-- `SearchSpace`, `register_search_space`: a skeleton and the candidates for its slots (``basic.py``, ``rfdn.py``)
+- `SearchSpace`, `register_search_space`: a skeleton and the candidates for its slots (``skeletons/basic.py``,
+  ``rfdn.py``, ``plain.py``)
 - `Supernet`: the skeleton filled with mixed layers; `DerivedNetwork`: filled with what a `Genotype` says
 - ``mixing/bit_mixer.py``, ``multi_bit_conv.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
 - ``operations.py``: operations by name
@@ -14,6 +15,7 @@ from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.skeletons.adq import ADQ
 from quantnas_sr.search_space.skeletons.basic import BASIC_SPACE
 from quantnas_sr.search_space.skeletons.esa import ESA
+from quantnas_sr.search_space.skeletons.plain import PLAIN_SPACE
 from quantnas_sr.search_space.skeletons.rfdn import RFDN_SPACE
 from quantnas_sr.search_space.slots import Fill, Slot
 from quantnas_sr.search_space.space import SearchSpace, get_search_space, register_search_space
@@ -28,6 +30,7 @@ __all__ = [
     "Fill",
     "Genotype",
     "MixedLayer",
+    "PLAIN_SPACE",
     "RFDN_SPACE",
     "SearchNetwork",
     "SearchSpace",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from quantnas_sr.errors import GenotypeError
 from quantnas_sr.search_space.genotype import Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
+from quantnas_sr.search_space.slots import Slot
 from quantnas_sr.search_space.space import get_search_space
 
 #: Where a state dict keeps what the network as a whole is built from, as bytes of JSON (PyTorch's `get_extra_state`).
@@ -39,13 +40,14 @@ class DerivedNetwork(nn.Module):
             raise GenotypeError(
                 f"{type(self).__name__} is for the search space {self.search_space!r}, the genotype is of {given!r}"
             )
-        g = self.genotype
+        g, space = self.genotype, get_search_space(given)
 
         def fill(name: str, in_channels: int, out_channels: int) -> nn.Module:
             operation, bits = g.slots[name]
-            return quantized_operation(operation, in_channels, out_channels, g.num_feat, bits)
+            style = space.style(Slot(name, in_channels, out_channels), g.activation_quantizer)
+            return quantized_operation(operation, in_channels, out_channels, g.num_feat, bits, style)
 
-        self.skeleton = get_search_space(given).build(fill, g.scale, g.num_feat, g.num_block, g.norm)
+        self.skeleton = space.build(fill, g.scale, g.num_feat, g.num_block, g.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
@@ -68,7 +70,7 @@ class DerivedNetwork(nn.Module):
 
 def first_difference(theirs: Genotype, ours: Genotype) -> str:
     """In words, where two genotypes differ first; empty when they are equal."""
-    for key in ("search_space", "scale", "num_feat", "num_block", "norm"):
+    for key in ("search_space", "scale", "num_feat", "num_block", "norm", "activation_quantizer"):
         if getattr(theirs, key) != getattr(ours, key):
             return f"{key} is {getattr(theirs, key)} there and {getattr(ours, key)} here"
     for name, choice in ours.slots.items():

@@ -13,12 +13,19 @@ from quantnas_sr.errors import GenotypeError, OptionError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import check_bits
 from quantnas_sr.search_space.operations import check_operation
-from quantnas_sr.search_space.skeletons.adq import NORMS
-from quantnas_sr.search_space.space import SCALES, check_choice, check_fits, check_positive, get_search_space
+from quantnas_sr.search_space.space import (
+    SCALES,
+    SLOT_QUANTIZERS,
+    check_choice,
+    check_fits,
+    check_positive,
+    get_search_space,
+)
 
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")
-_ALLOWED = (*_REQUIRED, "origin")
+#: Files without ``activation_quantizer`` are of networks with HWGQ.
+_ALLOWED = (*_REQUIRED, "activation_quantizer", "origin")
 #: Levels of mappings that a genotype file has: the file, its slots, what stands in one.
 _LEVELS = 3
 
@@ -44,6 +51,7 @@ class Genotype:
     norm: str
     slots: Mapping[str, Choice]
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    activation_quantizer: str = "hwgq"
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, as in the file."""
@@ -54,6 +62,7 @@ class Genotype:
             "num_feat": self.num_feat,
             "num_block": self.num_block,
             "norm": self.norm,
+            "activation_quantizer": self.activation_quantizer,
             "slots": {name: choice._asdict() for name, choice in self.slots.items()},
             "origin": dict(self.origin),
         }
@@ -171,13 +180,15 @@ class _Reader:
             raise self.fail(f"genotype version {version!r}, this package reads version {VERSION}", "genotype_version")
         space = self.check(("search_space",), get_search_space, data["search_space"])
         self.check(("scale",), check_choice, "scale", data["scale"], SCALES)
-        self.check(("norm",), check_choice, "norm", data["norm"], NORMS)
+        self.check(("norm",), check_choice, "norm", data["norm"], space.norms)
+        quantizer = data.get("activation_quantizer", "hwgq")
+        self.check(("activation_quantizer",), check_choice, "activation_quantizer", quantizer, tuple(SLOT_QUANTIZERS))
         for key in ("num_feat", "num_block"):
             self.check((key,), check_positive, key, data[key])
         sizes = data["scale"], data["num_feat"], data["num_block"]
         expected = self.check(("num_feat",), space.slots, *sizes)
         slots = self.slots(expected)
-        return Genotype(data["search_space"], *sizes, data["norm"], slots, self.origin())
+        return Genotype(data["search_space"], *sizes, data["norm"], slots, self.origin(), quantizer)
 
     def origin(self) -> Dict[str, Any]:
         origin = self.data.get("origin") or {}

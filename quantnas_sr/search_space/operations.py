@@ -11,17 +11,7 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, nearest
-
-
-class ConvSpec(NamedTuple):
-    """One convolution of an operation: stride 1, padding that keeps the size, no bias."""
-
-    in_channels: int
-    out_channels: int
-    kernel_size: Tuple[int, int]
-    groups: int = 1
-    dilation: int = 1
-
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle
 
 ConvFactory = Callable[[ConvSpec], nn.Module]
 
@@ -147,8 +137,8 @@ def convolutions(name: str, in_channels: int, out_channels: int, num_feat: int) 
     Raises:
         OptionError: unknown name, or channels that its groups or divisor do not divide.
 
-    >>> [tuple(spec) for spec in convolutions("conv_3x1_1x3", 36, 48, 36)]
-    [(36, 36, (3, 1), 1, 1), (36, 48, (1, 3), 1, 1)]
+    >>> [spec[:3] for spec in convolutions("conv_3x1_1x3", 36, 48, 36)]
+    [(36, 36, (3, 1)), (36, 48, (1, 3))]
     """
     family, match = _parse(check_operation(name))
     specs = family.convolutions(match, in_channels, num_feat, out_channels)
@@ -181,7 +171,14 @@ class Zero(nn.Module):
         return x.new_zeros(x.shape[0], self.out_channels, *x.shape[2:])
 
 
-def build_operation(name: str, in_channels: int, out_channels: int, num_feat: int, conv: ConvFactory) -> nn.Module:
-    """The named operation, its convolutions made by ``conv``. Arguments and errors as in `convolutions`."""
-    specs = convolutions(name, in_channels, out_channels, num_feat)
+def build_operation(
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    num_feat: int,
+    conv: ConvFactory,
+    style: ConvStyle = PAPER_STYLE,
+) -> nn.Module:
+    """The named operation, its convolutions made by ``conv`` in a style. Arguments and errors as in `convolutions`."""
+    specs = style.applied(convolutions(name, in_channels, out_channels, num_feat))
     return Zero(out_channels) if name == "zero" else Operation(*(conv(spec) for spec in specs))

@@ -1,17 +1,20 @@
 """What a search space is, and the registry of those that there are."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Sequence, Union
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.search_space.conv_spec import ConvStyle
 from quantnas_sr.search_space.operations import check_operation, convolutions
 from quantnas_sr.search_space.skeletons.adq import NORMS
 from quantnas_sr.search_space.slots import Fill, Slot
 
 SCALES = (2, 3, 4)
+#: ``activation_quantizer:`` of the options: the quantizer that it stands for. Both read their input after a ReLU.
+SLOT_QUANTIZERS = {"hwgq": "hwgq", "lsq": "relu_lsq"}
 
 #: Names of candidate operations for each kind of slot.
 Candidates = Mapping[str, Sequence[str]]
@@ -27,6 +30,12 @@ class SearchSpace:
             (N, 3, scale*H, scale*W), whose open places are ``fill(name, in_channels, out_channels)``.
         candidates: named lists of candidates; ``default`` must be among them.
         num_feat, num_block: default number of channels and of repeated blocks.
+        norms: what ``norm:`` may say, see `ADQ`; the first one is the default.
+        activation_quantizer: the default of ``activation_quantizer:``, a key of `SLOT_QUANTIZERS`.
+        bias: the convolutions of the slots have biases.
+        image_slots: kinds of slots whose input is the image itself, which is read as it is: with a fixed step, 1/255
+            at 8 bits.
+        identity_slots: kinds of slots whose weights start near the identity.
     """
 
     name: str
@@ -34,6 +43,20 @@ class SearchSpace:
     candidates: Mapping[str, Candidates]
     num_feat: int
     num_block: int
+    norms: Tuple[str, ...] = NORMS
+    activation_quantizer: str = "hwgq"
+    bias: bool = False
+    image_slots: Tuple[str, ...] = ()
+    identity_slots: Tuple[str, ...] = ()
+
+    def style(self, slot: Slot, activation_quantizer: str) -> ConvStyle:
+        """How the convolutions of a slot are made."""
+        return ConvStyle(
+            self.bias,
+            SLOT_QUANTIZERS[activation_quantizer],
+            reads_image=slot.kind in self.image_slots,
+            identity=slot.kind in self.identity_slots,
+        )
 
     def build(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> nn.Module:
         """The skeleton with its slots filled.
@@ -42,7 +65,7 @@ class SearchSpace:
             OptionError: a value that no network can have.
         """
         check_choice("scale", scale, SCALES)
-        check_choice("norm", norm, NORMS)
+        check_choice("norm", norm, self.norms)
         check_positive("num_feat", num_feat)
         check_positive("num_block", num_block)
         return self.skeleton(fill, scale=scale, num_feat=num_feat, num_block=num_block, norm=norm)
@@ -58,7 +81,7 @@ class SearchSpace:
             return nn.Identity()
 
         with torch.device("meta"):
-            self.build(note, scale, num_feat, num_block, norm="none")
+            self.build(note, scale, num_feat, num_block, norm=self.norms[-1])
         return found
 
     def candidates_for(self, candidates: Union[str, Candidates], slots: Mapping[str, Slot]) -> Dict[str, List[str]]:

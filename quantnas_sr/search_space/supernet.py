@@ -16,7 +16,13 @@ from quantnas_sr.search_space.mixing.mixed_layer import MixedLayer
 from quantnas_sr.search_space.operations import Operation
 from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Slot
-from quantnas_sr.search_space.space import SearchSpace, check_choice, check_fits, get_search_space
+from quantnas_sr.search_space.space import (
+    SLOT_QUANTIZERS,
+    SearchSpace,
+    check_choice,
+    check_fits,
+    get_search_space,
+)
 
 
 class Supernet(SearchNetwork):
@@ -34,7 +40,9 @@ class Supernet(SearchNetwork):
         bits: bit widths to choose from, ``[32]`` for a full-precision search.
         bit_mixer: ``noise`` (eq. 5, SAN), ``shared`` (eq. 4) or ``separate`` (eq. 3).
         noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `noisy_layer`.
-        norm: see `ADQ`; ``adq`` by default.
+        norm: see `ADQ`; as the space's own by default, which is ``adq`` for the paper's.
+        activation_quantizer: ``hwgq`` (fixed step) or ``lsq`` (trained step), both after a ReLU; as the space's own by
+            default.
         selector: ``softmax``, ``gumbel`` or ``hard_gumbel`` (computes only the operation it draws).
         temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
         genotype: a genotype, its file, or its plain data, to search bit widths for. Space, sizes and norm are its own.
@@ -55,6 +63,7 @@ class Supernet(SearchNetwork):
         bit_mixer: str = "noise",
         noise_mode: str = "fast",
         norm: Optional[str] = None,
+        activation_quantizer: Optional[str] = None,
         selector: str = "softmax",
         temperature: Tuple[float, float] = (5.0, 0.5),
         genotype: Union[str, Path, Mapping[str, Any], Genotype, None] = None,
@@ -66,15 +75,19 @@ class Supernet(SearchNetwork):
         if genotype is not None:
             found = Genotype.of(genotype)
             given = {"search_space": search_space, "scale": scale, "num_feat": num_feat, "num_block": num_block}
-            _check_agrees(found, {**given, "norm": norm}, candidates, genotype)
+            given.update(norm=norm, activation_quantizer=activation_quantizer)
+            _check_agrees(found, given, candidates, genotype)
             search_space, scale, norm = found.search_space, found.scale, found.norm
             num_feat, num_block = found.num_feat, found.num_block
+            activation_quantizer = found.activation_quantizer
         if search_space is None:
             raise OptionError("the key 'search_space' is missing")
         space = get_search_space(search_space)
         self.search_space = search_space
         self.scale = 4 if scale is None else scale
-        self.norm = "adq" if norm is None else norm
+        self.norm = space.norms[0] if norm is None else norm
+        self.activation_quantizer = space.activation_quantizer if activation_quantizer is None else activation_quantizer
+        check_choice("activation_quantizer", self.activation_quantizer, tuple(SLOT_QUANTIZERS))
         self.num_feat = space.num_feat if num_feat is None else num_feat
         self.num_block = space.num_block if num_block is None else num_block
 
@@ -90,10 +103,10 @@ class Supernet(SearchNetwork):
 
         def fill(name: str, in_channels: int, out_channels: int) -> MixedLayer:
             slot = Slot(name, in_channels, out_channels)
-            return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer)
+            style = space.style(slot, self.activation_quantizer)
+            return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer, style)
 
         self.skeleton = space.build(fill, self.scale, self.num_feat, self.num_block, self.norm)
-        self._layers = [module for module in self.skeleton.modules() if isinstance(module, MixedLayer)]
         self.add_alphas({name: len(operations) for name, operations in self.candidates.items()})
 
     def run(self, x: Tensor) -> Tensor:
@@ -101,12 +114,8 @@ class Supernet(SearchNetwork):
         return self.skeleton(x)
 
     def places(self) -> Iterator[Tuple[str, MixedLayer]]:
-        """The mixed layers with the names of their slots."""
-        return ((layer.slot.name, layer) for layer in self._layers)
-
-    def mixed_layers(self) -> Iterator[MixedLayer]:
-        """The layers of all slots, in the order of the wiring."""
-        return iter(self._layers)
+        """The mixed layers with the names of their slots, in the order of the wiring."""
+        return ((module.slot.name, module) for module in self.skeleton.modules() if isinstance(module, MixedLayer))
 
     def edge_names(self) -> Dict[str, List[str]]:
         """By slot, ``operation/4bit`` and so on."""
@@ -125,7 +134,7 @@ class Supernet(SearchNetwork):
             operation, bits = divmod(edge, len(self.bits))
             slots[name] = Choice(self.candidates[name][operation], self.bits[bits])
         sizes = self.scale, self.num_feat, self.num_block, self.norm
-        return Genotype(self.search_space, *sizes, slots, dict(origin or {}))
+        return Genotype(self.search_space, *sizes, slots, dict(origin or {}), self.activation_quantizer)
 
     @torch.no_grad()
     def derive(self, genotype: Optional[Genotype] = None) -> DerivedNetwork:

@@ -201,7 +201,7 @@ def test_the_modes_share_their_state_and_can_be_exchanged():
 
 def test_with_32_bits_among_the_widths_every_operation_computes_itself():
     net = Supernet("basic", num_feat=12, num_block=1, bits=(8, 32), noise_mode="fast")
-    assert all(layer.noisy_layer is None for layer in net.mixed_layers())
+    assert all(layer.noisy_layer is None for _, layer in net.places())
     assert net(torch.rand(1, 3, 8, 8)).isfinite().all()
 
 

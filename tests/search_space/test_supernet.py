@@ -48,7 +48,7 @@ def choose(net: Supernet) -> None:
 def derived_layers(net: Supernet, derived: DerivedNetwork):
     """For each place: the mixed layer and the operation that was derived from it."""
     operations = [module for module in derived.modules() if isinstance(module, Operation)]
-    return list(zip(net.mixed_layers(), operations))
+    return list(zip((layer for _, layer in net.places()), operations))
 
 
 # --- the wiring
@@ -116,7 +116,7 @@ def test_slots_of_basic_are_in_the_order_of_the_wiring(supernet):
 def test_cells_of_basic_share_their_alphas_but_not_their_weights(supernet):
     net = supernet(num_block=3)
     assert set(net.alphas) == {"head_0", "head_1", "body_0", "body_1", "skip", "upsample", "tail_0", "tail_1"}
-    places = [layer for layer in net.mixed_layers() if layer.slot.name == "skip"]
+    places = [layer for _, layer in net.places() if layer.slot.name == "skip"]
     assert len(places) == 3
     weights = [next(place.parameters()) for place in places]
     assert len({id(weight) for weight in weights}) == 3
@@ -193,7 +193,7 @@ def computed(net: Supernet):
             layer.slot.name,
             {name for name, op in layer.operations.items() if any(p.grad is not None for p in op.parameters())},
         )
-        for layer in net.mixed_layers()
+        for _, layer in net.places()
     ]
 
 
@@ -204,7 +204,7 @@ def test_hard_gumbel_computes_only_the_operation_it_draws(bit_mixer, supernet):
         assert all(len(operations) == 1 for _, operations in computed(net))
     choose(net)
     assert computed(net) == [
-        (layer.slot.name, {net.genotype().slots[layer.slot.name].operation}) for layer in net.mixed_layers()
+        (layer.slot.name, {net.genotype().slots[layer.slot.name].operation}) for _, layer in net.places()
     ]
 
 
@@ -212,7 +212,7 @@ def test_hard_gumbel_computes_only_the_operation_it_draws(bit_mixer, supernet):
 @pytest.mark.parametrize("selector", ["softmax", "gumbel"])
 def test_the_other_selectors_compute_every_operation(selector, bit_mixer, supernet):
     net = supernet(selector=selector, bit_mixer=bit_mixer)
-    assert computed(net) == [(layer.slot.name, set(layer.operations)) for layer in net.mixed_layers()]
+    assert computed(net) == [(layer.slot.name, set(layer.operations)) for _, layer in net.places()]
 
 
 def test_temperature_falls_geometrically_from_start_to_end(supernet):

@@ -10,6 +10,7 @@ from typing import Dict, Optional, Sequence, Type
 from torch import Tensor, nn
 
 from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d, full_precision_activation, same_padding
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle, initialize
 from quantnas_sr.search_space.mixing.multi_bit_conv import (
     LayerInput,
     MultiBitConv2d,
@@ -17,13 +18,15 @@ from quantnas_sr.search_space.mixing.multi_bit_conv import (
     SharedConv2d,
     weighted_sum,
 )
-from quantnas_sr.search_space.operations import ConvSpec, build_operation
+from quantnas_sr.search_space.operations import build_operation
 
 
-def plain_convolution(spec: ConvSpec) -> nn.Conv2d:
-    """The convolution of an operation: no bias, stride 1, height and width are kept."""
+def float_convolution(spec: ConvSpec) -> nn.Conv2d:
+    """The convolution of an operation in full precision: stride 1, height and width are kept."""
     padding = same_padding(spec.kernel_size, spec.dilation)
-    return nn.Conv2d(*spec[:3], padding=padding, dilation=spec.dilation, groups=spec.groups, bias=False)
+    conv = nn.Conv2d(*spec[:3], padding=padding, dilation=spec.dilation, groups=spec.groups, bias=spec.bias)
+    initialize(conv, spec)
+    return conv
 
 
 class SeparateBitMixer(nn.Module):
@@ -32,13 +35,22 @@ class SeparateBitMixer(nn.Module):
     Args:
         name, in_channels, out_channels, num_feat: the operation, see `operations.convolutions`.
         bits: the bit widths.
+        style: of the slot.
     """
 
-    def __init__(self, name: str, in_channels: int, out_channels: int, num_feat: int, bits: Sequence[int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        num_feat: int,
+        bits: Sequence[int],
+        style: ConvStyle = PAPER_STYLE,
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleDict()
         for b in bits:
-            self.branches[str(b)] = quantized_operation(name, in_channels, out_channels, num_feat, b)
+            self.branches[str(b)] = quantized_operation(name, in_channels, out_channels, num_feat, b, style)
 
     def prepare(self, x: Tensor) -> None:
         """Nothing is shared by the operations of a layer."""
@@ -59,27 +71,41 @@ class JointBitMixer(nn.Module):
         conv: `SharedConv2d` for eq. 4, `NoiseConv2d` for eq. 5.
         name, in_channels, out_channels, num_feat: the operation, see `operations.convolutions`.
         bits: the bit widths.
+        style: of the slot.
     """
 
     conv: Type[MultiBitConv2d]
 
-    def __init__(self, name: str, in_channels: int, out_channels: int, num_feat: int, bits: Sequence[int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        num_feat: int,
+        bits: Sequence[int],
+        style: ConvStyle = PAPER_STYLE,
+    ) -> None:
         super().__init__()
         self.bits = tuple(bits)
-        self.operation = build_operation(name, in_channels, out_channels, num_feat, conv=self._convolution)
+        self.shares_input = style.shares_input
+        self.operation = build_operation(name, in_channels, out_channels, num_feat, self._convolution, style)
 
     def _convolution(self, spec: ConvSpec) -> MultiBitConv2d:
         activation = full_precision_activation() if FULL_PRECISION in self.bits else None
-        return self.conv(plain_convolution(spec), self.bits, activation)
+        return self.conv(float_convolution(spec), self.bits, activation, spec.activation_quantizer, **self._more(spec))
+
+    def _more(self, spec: ConvSpec) -> Dict[str, bool]:
+        """Arguments of ``conv`` that only one of the modes has."""
+        return {}
 
     @property
     def has_convolutions(self) -> bool:
         """False for ``skip_connect`` and ``zero``."""
         return next(self.operation.children(), None) is not None
 
-    def prepare(self, x: Tensor) -> LayerInput:
-        """What all operations of a layer share; to be given to each of them."""
-        return self.conv.prepare(x, self.bits)
+    def prepare(self, x: Tensor) -> Optional[LayerInput]:
+        """What all operations of a layer share, to be given to each of them; None if each quantizes by itself."""
+        return self.conv.prepare(x, self.bits) if self.shares_input else None
 
     def forward(self, x: Tensor, alphas: Tensor, prepared: Optional[LayerInput] = None) -> Tensor:
         """(N, C_in, H, W), alphas (bits,), and `prepare(x)` if it is there already -> (N, C_out, H, W)."""
@@ -101,6 +127,9 @@ class SharedBitMixer(JointBitMixer):
 
     conv = SharedConv2d
 
+    def _more(self, spec: ConvSpec) -> Dict[str, bool]:
+        return {"trained": spec.identity}
+
 
 class NoiseBitMixer(JointBitMixer):
     """Eq. 5: noise in place of quantization."""
@@ -112,12 +141,24 @@ class NoiseBitMixer(JointBitMixer):
 BIT_MIXERS = {"separate": SeparateBitMixer, "shared": SharedBitMixer, "noise": NoiseBitMixer}
 
 
-def quantized_operation(name: str, in_channels: int, out_channels: int, num_feat: int, bits: int) -> nn.Module:
+def quantized_operation(
+    name: str, in_channels: int, out_channels: int, num_feat: int, bits: int, style: ConvStyle = PAPER_STYLE
+) -> nn.Module:
     """The operation of a derived network: every convolution a `QuantConv2d` of ``bits`` bits."""
 
-    def conv(spec: ConvSpec) -> QuantConv2d:
-        return QuantConv2d(
-            spec.in_channels, spec.out_channels, spec.kernel_size, bits, groups=spec.groups, dilation=spec.dilation
+    def quantized_convolution(spec: ConvSpec) -> QuantConv2d:
+        conv = QuantConv2d(
+            *spec[:3],
+            bits,
+            groups=spec.groups,
+            dilation=spec.dilation,
+            bias=spec.bias,
+            activation_quantizer=spec.activation_quantizer,
         )
+        initialize(conv, spec)
+        if spec.identity and bits != FULL_PRECISION:
+            conv.weight_quantizer.trained = True
+        conv.init_steps()
+        return conv
 
-    return build_operation(name, in_channels, out_channels, num_feat, conv)
+    return build_operation(name, in_channels, out_channels, num_feat, quantized_convolution, style)

@@ -167,22 +167,24 @@ class MergedNoise:
         total = alphas.sum(dim=1)
         total_std = torch.linalg.vector_norm(alphas * chains[0][0].unit_std, dim=1)
         std = total_std / total.clamp_min(1e-12)
+        input_std = torch.linalg.vector_norm(alphas * chains[0][0].input_unit_std, dim=1) / total.clamp_min(1e-12)
         rectified = torch.relu(x)
         extent = value_range(rectified)
 
         terms: List[Tensor] = []
-        merged: List[Tuple[nn.Conv2d, Tensor, Tensor]] = []
-        for chain, t, s, ts in zip(chains, total.unbind(), std.unbind(), total_std.unbind()):
+        merged: List[Tuple[nn.Conv2d, Tensor, Tensor, Optional[Tensor]]] = []
+        for chain, t, s, first, ts in zip(chains, *(each.unbind() for each in (total, std, input_std, total_std))):
             *inner, last = chain
             kernel_of_last = self._kernel(last, t, ts)
+            bias_of_last = None if last.bias is None else last.bias * t
             if not inner:
-                merged.append((last, s, kernel_of_last))
+                merged.append((last, first, kernel_of_last, bias_of_last))
                 continue
-            a, a_extent = rectified, extent
+            a, a_extent, a_std = rectified, extent, first
             for conv in inner:
-                a = torch.relu_(self._convolve(a, a_extent, conv, self._kernel(conv, None, s), s))
-                a_extent = value_range(a)
-            terms.append(self._convolve(a, a_extent, last, kernel_of_last, s))
+                a = torch.relu_(self._convolve(a, a_extent, conv, self._kernel(conv, None, s), conv.bias, a_std))
+                a_extent, a_std = value_range(a), s
+            terms.append(self._convolve(a, a_extent, last, kernel_of_last, bias_of_last, a_std))
         if merged:
             terms.append(self._convolve_merged(rectified, extent, *zip(*merged)))
         return sum(terms[1:], terms[0])
@@ -190,29 +192,37 @@ class MergedNoise:
     def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
         return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
 
-    def _convolve(self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, std: Tensor) -> Tensor:
+    def _convolve(
+        self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, bias: Optional[Tensor], std: Tensor
+    ) -> Tensor:
         """A convolution of its own, whose input has noise of ``std`` times its range."""
         noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
-        plain = conv.groups == 1 and conv.dilation == (1, 1)
-        return _conv2d(noisy, kernel) if plain else conv._conv_forward(noisy, kernel, None)
+        simple = conv.groups == 1 and conv.dilation == (1, 1)
+        return _conv2d(noisy, kernel, bias) if simple else conv._conv_forward(noisy, kernel, bias)
 
     def _convolve_merged(
-        self, a: Tensor, extent: Tensor, convs: Sequence[nn.Conv2d], stds: Sequence[Tensor], kernels: Sequence[Tensor]
+        self,
+        a: Tensor,
+        extent: Tensor,
+        convs: Sequence[nn.Conv2d],
+        stds: Sequence[Tensor],
+        kernels: Sequence[Tensor],
+        biases: Sequence[Optional[Tensor]],
     ) -> Tensor:
         """All operations of a single convolution in one."""
         if len(convs) == 1:
-            return self._convolve(a, extent, convs[0], kernels[0], stds[0])
+            return self._convolve(a, extent, convs[0], kernels[0], biases[0], stds[0])
         size = tuple(map(max, zip(*map(_reach, convs))))
         kernel, noise_kernel = _Merge.apply(torch.stack(stds), size, convs, *kernels)
         noise_kernel = noise_kernel * extent
-        y = _conv2d(a, kernel)
+        y = _conv2d(a, kernel, None if biases[0] is None else sum(biases))
         if self.fast:
             return _OutputNoise.apply(y, self.noise.draw(y), noise_kernel.square().sum(1))
         return y + _conv2d(self.noise.draw(a), noise_kernel)
 
 
-def _conv2d(a: Tensor, kernel: Tensor) -> Tensor:
-    """A plain convolution that keeps height and width."""
-    if space_to_depth.is_faster(a, kernel):
+def _conv2d(a: Tensor, kernel: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    """A convolution without groups and gaps that keeps height and width."""
+    if bias is None and space_to_depth.is_faster(a, kernel):
         return space_to_depth.folded_conv2d(a, kernel)
-    return F.conv2d(a, kernel, padding=same_padding(kernel.shape[2:], 1))
+    return F.conv2d(a, kernel, bias, padding=same_padding(kernel.shape[2:], 1))

@@ -5,6 +5,7 @@ from typing import Dict, List, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvStyle
 from quantnas_sr.search_space.mixing.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.mixing.merged_noise import MergedNoise
 from quantnas_sr.search_space.mixing.selectors import Selection
@@ -23,6 +24,7 @@ class MixedLayer(nn.Module):
         num_feat: C, the number of channels inside the network.
         bit_mixer: ``noise``, ``shared`` or ``separate``.
         noisy_layer: computes all candidates at once under noise; without it each computes itself.
+        style: how the convolutions of the slot are made.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class MixedLayer(nn.Module):
         num_feat: int,
         bit_mixer: str,
         noisy_layer: Optional[MergedNoise] = None,
+        style: ConvStyle = PAPER_STYLE,
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -40,7 +43,7 @@ class MixedLayer(nn.Module):
         self.bits = tuple(bits)
         mixer = BIT_MIXERS[bit_mixer]
         self.operations = nn.ModuleDict(
-            {name: mixer(name, slot.in_channels, slot.out_channels, num_feat, bits) for name in operations}
+            {name: mixer(name, slot.in_channels, slot.out_channels, num_feat, bits, style) for name in operations}
         )
         self.noisy_layer = noisy_layer
         self.selection: Optional[Selection] = None

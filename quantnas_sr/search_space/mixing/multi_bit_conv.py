@@ -3,7 +3,7 @@
 alpha^_b is the share of bit width b; the shares sum to 1.
 """
 
-from typing import Dict, NamedTuple, Optional, Sequence, Union
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,22 @@ from torch import Tensor, nn
 from quantnas_sr.quantization import (
     FULL_PRECISION,
     HWGQ,
+    INPUT_QUANTIZERS,
     LSQWeight,
     arguments_of,
     draw,
+    integer_bias,
     unit_noise_std,
     value_range,
 )
+
+#: Bits of an image file: with as many, reading it loses nothing.
+_IMAGE_BITS = 8
+
+
+def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """A state dict of a submodule as part of its parent's."""
+    return {f"{prefix}.{key}": value for key, value in state.items()}
 
 
 def weighted_sum(weights: Tensor, terms: Sequence[Tensor]) -> Tensor:
@@ -59,14 +69,16 @@ class MultiBitConv2d(nn.Conv2d):
         super().__init__(**arguments_of(conv), device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.bits = tuple(bits)
+        self.activation = activation
+
+    def float_state(self) -> Dict[str, Tensor]:
+        """The state of the convolution in full precision."""
+        return {name: value for name, value in (("weight", self.weight), ("bias", self.bias)) if value is not None}
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> LayerInput:
         """What does not depend on the operation: all that read the same x can be given the same result instead."""
         raise NotImplementedError
-
-    def _prepared(self, x: Union[Tensor, LayerInput]) -> LayerInput:
-        return self.prepare(x, self.bits) if isinstance(x, Tensor) else x
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         """The state of a `QuantConv2d` of ``bits`` bits that continues from this convolution.
@@ -79,45 +91,66 @@ class MultiBitConv2d(nn.Conv2d):
 class SharedConv2d(MultiBitConv2d):
     """Eq. 4 inside: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width.
 
-    ``trained``: as of `LSQWeight`.
+    HWGQ has nothing to train, so that all operations of a layer can share what it makes of their input (`prepare`);
+    other quantizers of the input are this convolution's own, one for each width.
+
+    Args:
+        conv, bits, activation: as of `MultiBitConv2d`.
+        activation_quantizer: what quantizes the input, a key of `INPUT_QUANTIZERS`.
+        trained: as of `LSQWeight`.
     """
 
     def __init__(
-        self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None, trained: bool = False
+        self,
+        conv: nn.Conv2d,
+        bits: Sequence[int],
+        activation: Optional[nn.Module] = None,
+        activation_quantizer: str = "hwgq",
+        trained: bool = False,
     ) -> None:
-        super().__init__(conv, bits)
+        super().__init__(conv, bits, activation)
         quantized = [b for b in bits if b != FULL_PRECISION]
         self.weight_quantizers = nn.ModuleDict({str(b): LSQWeight(b, conv.out_channels, trained) for b in quantized})
         for quantizer in self.weight_quantizers.values():
             quantizer.init_step(self.weight)
-        self.activation = activation
+        new_quantizer = INPUT_QUANTIZERS[activation_quantizer]
+        self.input_quantizers = nn.ModuleDict({str(b): new_quantizer(b) for b in quantized})
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> QuantizedInput:
-        """The input at each quantized width. 32 bits have an activation with a parameter for each operation."""
+        """The input by HWGQ at each quantized width. At 32 bits each operation has an activation of its own."""
         return QuantizedInput(x, {b: HWGQ(b)(x) for b in bits if b != FULL_PRECISION})
 
     def forward(self, x: Union[Tensor, QuantizedInput], shares: Tensor) -> Tensor:
         """(N, C_in, H, W), as it is or prepared, and shares (bits,) -> (N, C_out, H, W)."""
-        given = self._prepared(x)
-        inputs = [given.by_bits[b] if b in given.by_bits else self.activation(given.x) for b in self.bits]
+        given = QuantizedInput(x, {}) if isinstance(x, Tensor) else x
+        inputs = [self._input_at(b, given) for b in self.bits]
         weights = [self._weight_at(b) for b in self.bits]
         return self._conv_forward(weighted_sum(shares, inputs), weighted_sum(shares, weights), self._bias(shares))
 
-    def _bias(self, shares: Tensor) -> Optional[Tensor]:
-        return self.bias
+    def _input_at(self, bits: int, given: QuantizedInput) -> Tensor:
+        if bits == FULL_PRECISION:
+            return self.activation(given.x)
+        return given.by_bits[bits] if bits in given.by_bits else self.input_quantizers[str(bits)](given.x)
 
     def _weight_at(self, bits: int) -> Tensor:
         return self.weight if bits == FULL_PRECISION else self.weight_quantizers[str(bits)](self.weight)
 
-    def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        if bits == FULL_PRECISION:
-            return {"weight": self.weight, "input_quantizer.weight": self.activation.weight}
-        return {"weight": self.weight, **self._weight_quantizer_state(bits)}
+    def _bias(self, shares: Tensor) -> Optional[Tensor]:
+        return None if self.bias is None else weighted_sum(shares, [self._bias_at(b) for b in self.bits])
 
-    def _weight_quantizer_state(self, bits: int) -> Dict[str, Tensor]:
-        state = self.weight_quantizers[str(bits)].state_dict()
-        return {f"weight_quantizer.{key}": value for key, value in state.items()}
+    def _bias_at(self, bits: int) -> Tensor:
+        if bits == FULL_PRECISION:
+            return self.bias
+        return integer_bias(self.bias, self.input_quantizers[str(bits)], self.weight_quantizers[str(bits)])
+
+    def chosen_state(self, bits: int) -> Dict[str, Tensor]:
+        state = self.float_state()
+        if bits == FULL_PRECISION:
+            return {**state, **with_prefix("input_quantizer", self.activation.state_dict())}
+        state.update(with_prefix("weight_quantizer", self.weight_quantizers[str(bits)].state_dict()))
+        state.update(with_prefix("input_quantizer", self.input_quantizers[str(bits)].state_dict()))
+        return state
 
 
 class NoiseConv2d(MultiBitConv2d):
@@ -126,13 +159,24 @@ class NoiseConv2d(MultiBitConv2d):
     The sum over b of independent Gaussians is one Gaussian of variance sum_b alpha^_b^2 sigma_b^2, so that one draw
     serves any number of widths. Its strength is differentiable in the shares; it has no gradient to x and W. x goes
     through ReLU first (PReLU for the share of 32 bits, which adds no noise).
+
+    Args:
+        conv, bits, activation: as of `MultiBitConv2d`.
+        activation_quantizer: what will quantize the input; reading an image at 8 bits adds no noise to it.
     """
 
-    def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None) -> None:
-        super().__init__(conv, bits)
-        unit_std = [0.0 if b == FULL_PRECISION else unit_noise_std(b) for b in bits]
-        self.register_buffer("unit_std", torch.tensor(unit_std), persistent=False)
-        self.activation = activation
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        bits: Sequence[int],
+        activation: Optional[nn.Module] = None,
+        activation_quantizer: str = "hwgq",
+    ) -> None:
+        super().__init__(conv, bits, activation)
+        unit_std = torch.tensor([0.0 if b == FULL_PRECISION else unit_noise_std(b) for b in bits])
+        exact = [activation_quantizer == "image" and b >= _IMAGE_BITS for b in bits]
+        self.register_buffer("unit_std", unit_std, persistent=False)
+        self.register_buffer("input_unit_std", unit_std.masked_fill(torch.tensor(exact), 0.0), persistent=False)
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> NoisyInput:
@@ -141,12 +185,13 @@ class NoiseConv2d(MultiBitConv2d):
 
     def forward(self, x: Union[Tensor, NoisyInput], shares: Tensor) -> Tensor:
         """(N, C_in, H, W), as it is or prepared, and shares (bits,) -> (N, C_out, H, W)."""
-        given = self._prepared(x)
+        given = self.prepare(x, self.bits) if isinstance(x, Tensor) else x
         activated = self._activated(given, shares)
         if given.noise is None:
             return self._conv_forward(activated, self.weight, self.bias)
         std = torch.linalg.vector_norm(shares * self.unit_std)
-        noisy_input = torch.addcmul(activated, given.noise, value_range(activated) * std)
+        input_std = torch.linalg.vector_norm(shares * self.input_unit_std)
+        noisy_input = torch.addcmul(activated, given.noise, value_range(activated) * input_std)
         noisy_weight = torch.addcmul(self.weight, draw(self.weight.detach()), value_range(self.weight) * std)
         return self._conv_forward(noisy_input, noisy_weight, self.bias)
 
@@ -157,7 +202,7 @@ class NoiseConv2d(MultiBitConv2d):
         return torch.lerp(given.rectified, self.activation(given.x), share)
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        state = {"weight": self.weight}
+        state = self.float_state()
         if bits == FULL_PRECISION:
-            state["input_quantizer.weight"] = self.activation.weight
+            state.update(with_prefix("input_quantizer", self.activation.state_dict()))
         return state
