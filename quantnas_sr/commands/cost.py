@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         QuantNASError: the file does not say a network.
     """
-    from quantnas_sr.cost.report import derived_network, print_cost
+    from quantnas_sr.cost.summary import derived_network, print_cost
     from quantnas_sr.options.described import described_network
 
     network = described_network(args.file)

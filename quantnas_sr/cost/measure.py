@@ -5,10 +5,12 @@ import os
 import platform
 import re
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -100,11 +102,17 @@ def this_machine() -> Machine:
 
 
 def _processor() -> str:
-    try:
-        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        name = None
-    return name.group(1).strip() if name else platform.processor() or platform.machine()
+    """The model of the processor; of `platform`, only Windows says more than the architecture."""
+    with suppress(OSError):
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            name = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+        else:
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+            name = "".join(re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)[:1]).strip()
+        if name:
+            return name
+    return platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from quantnas_sr.report.paper import SOURCE, TABLE_1
 from quantnas_sr.report.pictures import TestSet, bicubic_scores
 from quantnas_sr.search_space import Genotype
 from quantnas_sr.sweep import LeftOut, Record, collect
-from quantnas_sr.sweep.job import Job
+from quantnas_sr.sweep.job import SweepJob
 
 Column = Tuple[str, str]  # of a test set and a metric
 
@@ -99,7 +99,7 @@ class _Sections:
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
         self.folder, self.records = folder, records
-        options = Job(folder / "jobs" / records[0].name).options("test")
+        options = SweepJob(folder / "jobs" / records[0].name).options("test")
         self.sets = TestSet.all_of(options)
         self.bicubic = bicubic_scores(self.sets)
         self.lower = [key for key, value in options["val"]["metrics"].items() if value.get("better") == "lower"]

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quantnas_sr.archs.rfdn_arch import RFDN
 from quantnas_sr.cost import ConvShape, LayerCost, NetworkCost, count, edge_costs, expected_cost
-from quantnas_sr.cost.report import as_dict, network_of, print_cost
+from quantnas_sr.cost.summary import as_dict, network_of, print_cost
 from quantnas_sr.quantization import QuantConv2d
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.operations import Operation

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, Sequence, Union
 
 from quantnas_sr.cost import NetworkCost, count
-from quantnas_sr.cost.report import derived_network
+from quantnas_sr.cost.summary import derived_network
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.report.drawing.page import Page
 from quantnas_sr.report.drawing.pen import CHARACTER_WIDTH, Line, Pen, page, require_matplotlib, width_of
