@@ -62,9 +62,9 @@ def test_a_sweep_runs_where_no_terminal_hangs_up(monkeypatch):
 def test_a_job_is_run_by_one_process_with_and_without_fcntl(fcntl, tmp_path, monkeypatch):
     if not fcntl:
         monkeypatch.setitem(sys.modules, "fcntl", None)
-    with SweepJob(tmp_path).locked():
-        with pytest.raises(QuantNASError, match="another process is running this job"), SweepJob(tmp_path).locked():
-            pass
+    refused = pytest.raises(QuantNASError, match="another process is running this job")
+    with SweepJob(tmp_path).locked(), refused, SweepJob(tmp_path).locked():
+        pass
     with SweepJob(tmp_path).locked():
         pass
 
