@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from quantnas_sr import report, sweep
     from quantnas_sr.errors import QuantNASError
 
-    report.require_matplotlib()
+    report.require_report()
     folder = folder_of(args)
     changes = {stage: getattr(args, f"force_{stage}") for stage in _STAGES}
     penalties = args.penalties or ([] if args.budgets else PENALTIES)
