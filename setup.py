@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 export = ["onnx", "onnxscript", "onnxruntime", "openvino"]
-report = ["matplotlib"]
+report = ["matplotlib", "jinja2"]
 sweep = ["submitit"]
 spandrel = ["spandrel"]
 
@@ -19,6 +19,7 @@ setup(
     author="QuantNAS-SR authors",
     license="Apache-2.0",
     packages=find_packages(include=["quantnas_sr", "quantnas_sr.*"]),
+    package_data={"quantnas_sr.report": ["*.jinja"]},
     python_requires=">=3.9",
     install_requires=[
         "basicsr>=1.4.2",

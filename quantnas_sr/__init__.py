@@ -1,31 +1,43 @@
 """Search, train and ship quantized super-resolution networks with BasicSR.
 
-Importing this package is all that a BasicSR project needs: it repairs what keeps BasicSR from running today (`compat`),
-registers our networks, models, datasets and losses, and checks the options of every run that uses them.
+Importing this package is all that a BasicSR project needs, before or after it imports BasicSR. It repairs what keeps
+BasicSR from running today (`compat`), registers our networks, models, datasets and losses, and checks the options of
+every run that uses them. All of that happens when BasicSR is imported; until then the import of this package is cheap.
 
-- ``quantization``: LSQ weights, HWGQ and LSQ activations, quantization noise
-- ``search_space``: operations, BitMixer, mixed layers, the skeletons, genotypes
-- ``archs``, ``models``, ``losses``, ``data``: what BasicSR's registries get
-- ``cost``: MACs, BitOps and parameters of any network
-- ``report``: pictures
+From Python, beside BasicSR's own pipelines:
+
+- `Genotype`: what a search found, and its file
+- `load_network`: a trained network from its checkpoint alone
+- `count`: MACs, BitOps, parameters and packed size of any network
+- `export_network`: a trained network as an integer ONNX file, checked
+- `open_network`, `upscale`: an exported or trained network, ready to run; an image through it
 """
 
 from quantnas_sr import compat
-from quantnas_sr.version import __version__
+from quantnas_sr.lazy import lazily
+from quantnas_sr.version import __version__ as __version__
 
 compat.apply()
 
-from quantnas_sr import archs  # noqa: E402
-
 
 def _register() -> None:
-    """What needs all of BasicSR; deferred when BasicSR itself is importing us from its archs folder."""
-    from quantnas_sr import data, losses, models  # noqa: F401
+    """Everything that BasicSR's registries get from this package, and the check of the options."""
+    from quantnas_sr import archs, data, losses, models  # noqa: F401
     from quantnas_sr.options import check
 
+    data.register()
     check.install()
 
 
 compat.when_basicsr_is_imported(_register)
 
-__all__ = ["__version__", "archs", "compat"]
+_HOMES = {
+    "Genotype": "quantnas_sr.search_space",
+    "count": "quantnas_sr.cost",
+    # `quantnas_sr.export` is the package
+    "export_network": "quantnas_sr.export.command:export",
+    "load_network": "quantnas_sr.checkpoints",
+    "open_network": "quantnas_sr.deploy.runtimes",
+    "upscale": "quantnas_sr.upscaling",
+}
+__getattr__, __dir__, __all__ = lazily(__name__, _HOMES, ["__version__", "compat"])

@@ -1,13 +1,36 @@
-"""The commands ``quantnas`` and ``basicsr``."""
+"""The commands ``quantnas`` and ``basicsr``. Nothing heavy is imported before a command runs."""
 
 import argparse
+import importlib
 import os
 import sys
-from importlib import metadata
-from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from quantnas_sr.errors import QuantNASError, unknown
+from quantnas_sr.errors import QuantNASError, nearest, unknown
+from quantnas_sr.version import __version__
+
+#: By name: what it does, and the module with its ``add_arguments`` and ``run``.
+COMMANDS: Dict[str, Tuple[str, str]] = {
+    "prepare": ("cut images and make LMDBs of them to train on, or folders to test on", "quantnas_sr.commands.prepare"),
+    "cost": ("count parameters, GMACs and GBitOps of a genotype or of any network", "quantnas_sr.commands.cost"),
+    "draw": ("draw a genotype", "quantnas_sr.commands.draw"),
+    "sample": ("draw random genotypes of a search space, within a range of cost", "quantnas_sr.commands.sample"),
+    "latency": (
+        "measure the convolutions of a search on this machine, for cost: {type: latency}",
+        "quantnas_sr.commands.latency",
+    ),
+    "export": ("export a trained network as an integer ONNX file, and check it", "quantnas_sr.commands.export"),
+    "upscale": ("upscale images and videos with a trained or exported network", "quantnas_sr.commands.upscale"),
+    "benchmark": (
+        "compare a trained network with its float baseline in every runtime",
+        "quantnas_sr.commands.benchmark",
+    ),
+    "pareto": (
+        "search, train and test for several penalties and seeds, and report the Pareto front",
+        "quantnas_sr.commands.pareto",
+    ),
+    "report": ("write the report of `quantnas pareto` again", "quantnas_sr.commands.report"),
+}
 
 
 def one_line(error: QuantNASError) -> str:
@@ -29,21 +52,26 @@ def reported(command: str, function: Callable[[], None]) -> int:
     return 0
 
 
-def _plugins() -> List[metadata.EntryPoint]:
-    found = metadata.entry_points()
-    group = "basicsr.plugins"
-    return list(found.select(group=group) if hasattr(found, "select") else found.get(group, ()))
+def load_plugins() -> None:
+    """Import every installed package that has an entry point in the group ``basicsr.plugins``.
 
+    Raises:
+        QuantNASError: one of them cannot be imported.
+    """
+    from importlib import metadata
 
-def _load_plugins() -> None:
-    for plugin in _plugins():
-        plugin.load()
+    found, group = metadata.entry_points(), "basicsr.plugins"
+    for plugin in found.select(group=group) if hasattr(found, "select") else found.get(group, ()):
+        try:
+            plugin.load()
+        except (ImportError, AttributeError) as error:
+            raise QuantNASError(f"the plug-in {plugin.name} of BasicSR ({plugin.value}) fails: {error}") from error
 
 
 def basicsr_main(argv: Optional[Sequence[str]] = None) -> int:
     """``basicsr train|test -opt FILE ...``: BasicSR's own pipelines, with every installed plug-in.
 
-    A plug-in is a package with an entry point in the group ``basicsr.plugins``. Runs live below the working directory.
+    Runs live below the working directory.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     usage = "usage: basicsr train|test -opt OPTIONS.yml [--launcher ...] [--auto_resume] [--force_yml ...]"
@@ -57,9 +85,7 @@ def basicsr_main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run_pipeline(stage: str, *arguments: str) -> None:
-    import quantnas_sr  # noqa: F401
-
-    _load_plugins()
+    load_plugins()
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -68,179 +94,47 @@ def _run_pipeline(stage: str, *arguments: str) -> None:
     pipeline(os.getcwd())
 
 
-def _cost(args: argparse.Namespace) -> None:
-    import quantnas_sr  # noqa: F401
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the option that an unknown one was probably meant to be."""
 
-    _load_plugins()
-    from quantnas_sr.cost.report import network_of, print_cost
-    from quantnas_sr.options.described import described_network
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
-    network = described_network(args.file)
-    print_cost(args.file, network_of(args.file) if network is None else network, (args.size, args.size), args.json)
-
-
-def _prepare(args: argparse.Namespace) -> None:
-    from quantnas_sr.data import prepare
-
-    prepare.run(args)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Tuple[argparse.Namespace, List[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            options = [option for action in self._actions for option in action.option_strings]
+            guess = nearest(rest[0].partition("=")[0], options) if rest[0].startswith("-") else None
+            self.error(f"unknown argument {rest[0]}" + (f", did you mean {guess}?" if guess else ""))
+        return found, rest
 
 
-def _sample(args: argparse.Namespace) -> None:
-    from quantnas_sr.cost import count, sample_genotypes
-    from quantnas_sr.options.check import supernet_of
-    from quantnas_sr.search_space import DerivedNetwork
-
-    for i, genotype in enumerate(sample_genotypes(supernet_of(args.search), args.count, args.seed, args.gbitops)):
-        path = Path(args.output) / f"sample_{i}.yml"
-        genotype.save(path)
-        print(f"{path}  {count(DerivedNetwork(genotype)).bitops / 1e9:.3f} GBitOps")
-
-
-def _latency(args: argparse.Namespace) -> None:
-    from quantnas_sr.cost.measure import measure_latency
-    from quantnas_sr.options.check import cost_size, supernet_of
-
-    size = args.size or cost_size(args.search)
-    table = measure_latency(supernet_of(args.search), size, args.output, args.threads, args.repeats, args.again)
-    print(f"wrote {args.output}: {len(table.seconds)} times, {table.machine}")
-
-
-def _export(args: argparse.Namespace) -> None:
-    import quantnas_sr  # noqa: F401
-
-    _load_plugins()
-    from quantnas_sr.export.command import run
-
-    run(args)
-
-
-def _benchmark(args: argparse.Namespace) -> None:
-    import quantnas_sr  # noqa: F401
-
-    _load_plugins()
-    from quantnas_sr.benchmark.command import run
-
-    run(args)
-
-
-def _size(text: str) -> Tuple[int, int]:
-    height, width = (_positive(side) for side in (text.split("x") if "x" in text else (text, text)))
-    return height, width
-
-
-def _pareto(args: argparse.Namespace) -> None:
-    from quantnas_sr import report, sweep
-
-    report.require_matplotlib()
-    left_out = sweep.run(args)
-    page = report.write_report(sweep.output_of(args))
-    print(f"wrote {page}")
-    if left_out:
-        raise QuantNASError(f"no result from {'; '.join(map(str, left_out))}")
-
-
-def _report(args: argparse.Namespace) -> None:
-    from quantnas_sr.report import write_report
-
-    print(f"wrote {write_report(args.folder)}")
-
-
-def _upscale(args: argparse.Namespace) -> None:
-    import quantnas_sr  # noqa: F401
-
-    _load_plugins()
-    from quantnas_sr.upscaling.command import run
-
-    run(args)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _draw(args: argparse.Namespace) -> None:
-    from quantnas_sr.report import draw_genotype
-
-    draw_genotype(args.genotype, args.output)
-    print(f"wrote {args.output}")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of ``quantnas``."""
-    parser = argparse.ArgumentParser(prog="quantnas", description="Quantized super-resolution networks with BasicSR.")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    prepare = commands.add_parser("prepare", help="images -> sub-images -> LMDB that BasicSR reads")
-    from quantnas_sr.data.prepare import add_arguments
-
-    add_arguments(prepare)
-    prepare.set_defaults(function=_prepare)
-
-    cost = commands.add_parser("cost", help="parameters, GMACs and GBitOps of a genotype, or of any network")
-    cost.add_argument("file", help="genotype.yml, the .pth of a trained network, or an options file")
-    cost.add_argument("--size", type=int, default=32, help="height and width of the input (32)")
-    cost.add_argument("--json", action="store_true", help="print JSON, layer by layer")
-    cost.set_defaults(function=_cost)
-
-    draw = commands.add_parser("draw", help="a picture of a genotype")
-    draw.add_argument("genotype", help="genotype.yml, or the .pth of a trained network")
-    draw.add_argument("output", help="FILE.svg or FILE.png")
-    draw.set_defaults(function=_draw)
-
-    sample = commands.add_parser("sample", help="random genotypes of a search space, within a range of cost or any")
-    sample.add_argument("search", help="options file of a search: its space, candidates, bits and sizes")
-    sample.add_argument("--count", type=_positive, default=1, help="how many (1)")
-    sample.add_argument("--seed", type=int, default=0, help="the same seed gives the same genotypes (0)")
-    sample.add_argument("--gbitops", type=float, nargs=2, metavar=("MIN", "MAX"), help="GBitOps for a 32x32 input")
-    sample.add_argument("--output", default="samples", help="folder for sample_0.yml, sample_1.yml, ... (samples)")
-    sample.set_defaults(function=_sample)
-
-    latency = commands.add_parser("latency", help="measure the convolutions of a search, for cost: {type: latency}")
-    latency.add_argument("search", help="options file of a search: its space, candidates, bits and sizes")
-    latency.add_argument("--output", default="latency.json", help="table to write, or to add to (latency.json)")
-    latency.add_argument("--size", type=_size, help="N or HEIGHTxWIDTH of the input (hardware_opt.size of the search)")
-    latency.add_argument("--threads", type=_positive, help="of the processor (as torch has them)")
-    latency.add_argument("--repeats", type=_positive, default=20, help="timings of which the median is taken (20)")
-    latency.add_argument("--again", action="store_true", help="forget the times that the table has")
-    latency.set_defaults(function=_latency)
-
-    export = commands.add_parser("export", help="a trained network as an integer ONNX file, checked")
-    from quantnas_sr.export.command import add_arguments as add_export_arguments
-
-    add_export_arguments(export)
-    export.set_defaults(function=_export)
-
-    upscale = commands.add_parser("upscale", help="images through a trained or exported network")
-    from quantnas_sr.upscaling.command import add_arguments as add_upscale_arguments
-
-    add_upscale_arguments(upscale)
-    upscale.set_defaults(function=_upscale)
-
-    benchmark = commands.add_parser("benchmark", help="a trained network against its float baseline, in every runtime")
-    from quantnas_sr.benchmark.command import add_arguments as add_benchmark_arguments
-
-    add_benchmark_arguments(benchmark)
-    benchmark.set_defaults(function=_benchmark)
-
-    pareto = commands.add_parser("pareto", help="search, train and test for several penalties and seeds; the front")
-    from quantnas_sr.sweep import add_arguments as add_pareto_arguments
-
-    add_pareto_arguments(pareto)
-    pareto.set_defaults(function=_pareto)
-
-    report = commands.add_parser("report", help="make the report of `quantnas pareto` anew")
-    report.add_argument("folder", type=Path, help="what `quantnas pareto` wrote, such as experiments/pareto_basic_x4")
-    report.set_defaults(function=_report)
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The arguments of ``quantnas``, and of the one ``command`` that is to be parsed."""
+    parser = _Parser(prog="quantnas", description="Quantized super-resolution networks with BasicSR.")
+    parser.add_argument("--version", action="version", version=f"quantnas {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for name, (purpose, module) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        if name == command:
+            importlib.import_module(module).add_arguments(subparser)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """``quantnas prepare|cost|draw|sample|latency|export|upscale|benchmark|pareto|report``."""
-    args = build_parser().parse_args(argv)
-    return reported("quantnas", lambda: args.function(args))
+    """``quantnas COMMAND ...``; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = argv[0] if argv else ""
+    if command and not command.startswith("-") and command not in COMMANDS:
+        print(f"quantnas: {unknown('command', command, COMMANDS)}", file=sys.stderr)
+        return 2
+    args = build_parser(command).parse_args(argv)
+    return reported("quantnas", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    load_plugins()
+    importlib.import_module(COMMANDS[args.command][1]).run(args)
 
 
 if __name__ == "__main__":

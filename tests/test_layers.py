@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "registration", "compat"),
+    ("errors", "files", "version", "lazy", "cpus", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -25,6 +25,7 @@ FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("export",),
     ("upscaling",),
     ("benchmark",),
+    ("commands",),
     ("cli", "train", "test", "__init__", "__main__"),
 )
 #: Neighbours that may use each other: the ground floor, and the entrances.
@@ -35,6 +36,8 @@ NARROW = {
     "files": set(),
     "version": set(),
     "registration": set(),
+    "lazy": set(),
+    "cpus": set(),
     "quantization": {"errors"},
     "search_space": {"quantization", "errors", "files"},
 }

@@ -22,7 +22,8 @@ from quantnas_sr.checkpoints import load_network
 from quantnas_sr.cost import count
 from quantnas_sr.cost.measure import this_machine
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
-from quantnas_sr.export.command import ADQ_FORMS, OUTPUTS, RUNTIMES, export, installed_runtimes, require_export
+from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS
+from quantnas_sr.export.command import RUNTIMES, export, installed_runtimes, require_export
 from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -30,7 +31,6 @@ from quantnas_sr.search_space.skeletons.adq import is_dynamic
 Size = Tuple[int, int]
 #: Float twin and integer network take turns this often, so that a machine that slows down is fair to both.
 _ROUNDS = 3
-_SIZES = ("320x180", "640x360")
 _NOTES = """\
 Theory is counted: a MAC is one multiply-add, a BitOp is a MAC times the bits of its weight times the bits of its input,
 and the float baseline counts with 32. The rest is measured: ms is the median of the runs, image to image in memory;
@@ -72,19 +72,6 @@ class _Plan:
     def steps(self) -> int:
         """Exports and turns."""
         return len(self.files) * (1 + len(self.sizes) * len(self.runtimes) * len(self.turns))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``quantnas benchmark``."""
-    parser.add_argument("weights", help="the .pth of a trained network")
-    sizes = f"of the input; 320x180 is 320 wide, as in video ({' '.join(_SIZES)})"
-    parser.add_argument("--sizes", nargs="+", default=_SIZES, metavar="WIDTHxHEIGHT", help=sizes)
-    parser.add_argument("--threads", type=int, help="of the processor (as torch has them)")
-    parser.add_argument("--repeats", type=int, default=20, help="runs of which the median is taken (20)")
-    parser.add_argument("--adq", nargs="+", metavar="FORM", help="dynamic, static (both, where there is ADQ)")
-    parser.add_argument("--outputs", nargs="+", metavar="FORM", help="of convolutions: float, int8 (both)")
-    parser.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="openvino, onnxruntime (those installed)")
-    parser.add_argument("--output", type=Path, default=Path("experiments/benchmark"), help="folder (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -13,10 +13,7 @@ __all__ = ["apply", "when_basicsr_is_imported"]
 
 @functools.cache
 def apply() -> None:
-    """Install every patch, once.
-
-    This imports BasicSR. Where BasicSR is importing us instead, its parts are patched at the end of its import.
-    """
+    """Install every patch, once: of BasicSR at the end of its import, or now if it is imported already."""
     provide_functional_tensor()
     reach_child_processes()
     when_basicsr_is_imported(_patch_basicsr)

@@ -10,23 +10,23 @@ from quantnas_sr.cost.slots import edge_costs, fixed_cost
 from quantnas_sr.errors import OptionError
 from quantnas_sr.search_space import SearchNetwork
 
-#: How far below the limit the derived network may cost, as a share of it.
+#: The share of the limit that the derived network may leave unused.
 TOLERANCE = 0.05
-#: Of a limit that was written in decimals, as a share.
+#: Relative rounding error of a limit that was written in decimals.
 _ROUNDING = 1e-12
 
 
 class Budget:
-    """The most that the networks of a supernet may cost, what stands outside the slots included.
+    """A limit for the cost of a whole derived network, its layers outside the slots included.
 
     Args:
         net: the searched network.
-        limit: in the unit that the cost is shown in.
+        limit: in the unit that the cost is shown in, such as GBitOps.
         cost: what is limited, see `build_cost`.
         size: height and width of the network's input.
 
     Raises:
-        OptionError: no network is so cheap, or none so dear.
+        OptionError: every network of the search costs more than the limit, or every network costs less.
     """
 
     def __init__(
@@ -50,18 +50,19 @@ class Budget:
             )
 
     def of(self, choice: Mapping[str, int]) -> float:
-        """The cost of the network with the edge ``choice[slot]`` in each slot, in the unit of the budget."""
+        """The cost of the network that has the edge ``choice[slot]`` in each slot, in the unit of the limit."""
         return (self.fixed + sum(float(t.reshape(-1)[choice[name]]) for name, t in self.costs.items())) / self.scale
 
     def choice(self, alphas: Mapping[str, Tensor]) -> Dict[str, int]:
-        """Of all genotypes that fit, the one with the largest product of alphas, as edges by slot.
+        """The most probable genotype within the budget, as edges by slot.
 
-        Where this one leaves more than `TOLERANCE` of the budget unused, it is the one with the largest product of
-        those that do not.
+        That is the genotype with the largest product of probabilities whose cost is at most the limit, if it uses at
+        least 95 % of the budget (`TOLERANCE`); otherwise the most probable genotype that uses at least 95 % of the
+        budget, where there is one.
 
         Args:
-            alphas: by slot, (operations, bits), before the softmax: their sum is the logarithm of the product, but for
-                a constant.
+            alphas: by slot, (operations, bits), before the softmax. Up to a constant, the sum of the chosen alphas is
+                the logarithm of the product of their probabilities.
         """
         highest = self.limit * self.scale * (1 + _ROUNDING) - self.fixed
         lowest = self.limit * self.scale * (1 - TOLERANCE) - self.fixed
@@ -71,5 +72,6 @@ class Budget:
         return best_between(self.costs, alphas, lowest, highest) or choice
 
     def describe(self, choice: Mapping[str, int]) -> str:
-        """The cost of a choice beside the budget, in words."""
-        return f"{self.of(choice):.3f} {self.unit} for {self.size[0]}x{self.size[1]} (budget {self.limit:g})"
+        """The cost of a choice and the limit, in words; the size of the input as width x height."""
+        height, width = self.size
+        return f"{self.of(choice):.3f} {self.unit} for {width}x{height} (budget {self.limit:g})"

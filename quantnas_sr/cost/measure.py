@@ -5,15 +5,17 @@ import os
 import platform
 import re
 import statistics
-import time
+import subprocess
+import sys
 import warnings
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 from tqdm import tqdm
 
 from quantnas_sr.cost.count import ConvShape
@@ -22,45 +24,40 @@ from quantnas_sr.cost.slots import edge_layers
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import FULL_PRECISION
 
-#: A timing covers as many runs as take about this many seconds, so that the clock and Python weigh nothing.
+#: Seconds that the runs of one timing take together, so that the resolution of the clock does not matter.
 _BLOCK = 1e-3
+#: Runs before the timings, which say how long one takes.
 _WARM_UP = 3
+#: Bit width of torch's integer convolution.
 _INTEGER = 8
 
 
 def computed_at(bits: int) -> int:
-    """The width of the kernel that runs ``bits``: torch has integers of 8 bits, and floats for what is wider.
+    """The bit width of the kernel that computes a layer of ``bits``: 8 (integers) up to 8 bits, 32 (floats) above.
 
-    So 4 bits take as long as 8 here, and 16 as long as 32.
+    torch has no other kernels, so 4 bits take as long as 8 here, and 16 as long as 32.
     """
     return _INTEGER if bits <= _INTEGER else FULL_PRECISION
 
 
 def seconds_of(shape: ConvShape, bits: int, repeats: int = 20) -> float:
-    """Seconds of one run for one image: the median of ``repeats`` timings, after some runs to warm up.
+    """Seconds that a convolution takes for one image: the median of ``repeats`` timings, after some runs to warm up.
 
-    Up to 8 bits it is torch's integer convolution: of an input that is there in integers, as the layer before would
-    leave it, to integers again. Above it is the float convolution. Both run in channels-last.
+    Up to 8 bits torch's integer convolution is measured, from 8-bit integers to 8-bit integers, as between two
+    quantized layers. Above 8 bits the float convolution is measured. Both run in channels-last memory order.
 
     Raises:
         OptionError: this torch has no integer convolution for this shape and processor.
     """
     run = _integer_run(shape) if computed_at(bits) == _INTEGER else _float_run(shape)
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
     with torch.inference_mode():
-        once = min(_timed(run, 1) for _ in range(_WARM_UP))
-        runs = max(1, round(_BLOCK / once))
-        return statistics.median(_timed(run, runs) / runs for _ in range(repeats))
-
-
-def _timed(run: Callable[[], object], runs: int) -> float:
-    start = time.perf_counter()
-    for _ in range(runs):
-        run()
-    return time.perf_counter() - start
+        runs = max(1, round(_BLOCK / timer.timeit(_WARM_UP).mean))
+        return statistics.median(timer.timeit(runs).mean for _ in range(repeats))
 
 
 def _tensors(shape: ConvShape) -> Tuple[Tensor, Tensor, Tuple[int, int]]:
-    """An input that gives the output's size, a weight, and the padding."""
+    """An input from which the convolution makes an output of the right size, a weight, and the padding."""
     reach = [d * (k - 1) for d, k in zip(shape.dilation, shape.kernel)]
     padding = reach[0] // 2, reach[1] // 2
     outputs = shape.height, shape.width
@@ -95,16 +92,22 @@ def _integer_run(shape: ConvShape) -> Callable[[], Tensor]:
 
 
 def this_machine() -> Machine:
-    """The machine that a measurement now would be of."""
+    """The machine and the settings that a measurement made now belongs to."""
     return Machine(_processor(), torch.get_num_threads(), torch.__version__)
 
 
 def _processor() -> str:
-    try:
-        name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        name = None
-    return name.group(1).strip() if name else platform.processor() or platform.machine()
+    """The model of the processor; of `platform`, only Windows says more than the architecture."""
+    with suppress(OSError):
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            name = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+        else:
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+            name = "".join(re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)[:1]).strip()
+        if name:
+            return name
+    return platform.processor() or platform.machine()
 
 
 @contextmanager
@@ -125,18 +128,18 @@ def measure_latency(
     repeats: int = 20,
     again: bool = False,
 ) -> LatencyTable:
-    """Add to a table what a search needs and it has not; the file is whole after every measurement.
+    """Measure those convolutions of a search that a latency table lacks. The table is saved after every measurement.
 
     Args:
         net: the searched network.
         size: height and width of its input.
         path: of the table, which may be there already.
-        threads: of the processor; as torch has them by default.
-        repeats: timings of which the median is taken.
-        again: forget what the file has.
+        threads: CPU threads; torch's own number by default.
+        repeats: number of timings of which the median is taken.
+        again: measure again what the file has already.
 
     Raises:
-        OptionError: the file is no table, or of another machine; or this torch lacks the integer kernel.
+        OptionError: the file is not a latency table, or is of another machine; or this torch has no integer kernel.
     """
     with _threads(threads):
         table = LatencyTable(this_machine(), "")
@@ -162,7 +165,7 @@ def _same_machine(table: LatencyTable, path: Union[str, os.PathLike]) -> Latency
 
 
 def _missing(net: nn.Module, size: Tuple[int, int], table: LatencyTable) -> Dict[Tuple[ConvShape, int], List[int]]:
-    """The bit widths that have no time yet, by shape and width of the kernel that runs them."""
+    """The bit widths without a time in the table, by shape and by the kernel that computes them (`computed_at`)."""
     layers = [layer for slot in edge_layers(net, size).values() for operation in slot for layer in operation]
     missing: Dict[Tuple[ConvShape, int], List[int]] = defaultdict(list)
     for shape in dict.fromkeys(layer.conv for layer in layers if layer.conv is not None):

@@ -54,7 +54,7 @@ def process_peak() -> Optional[int]:
     """
     # getrusage on Linux counts what the program had that started this one.
     with suppress(OSError, TypeError):
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
     try:
         import resource
     except ImportError:
@@ -66,7 +66,7 @@ def process_peak() -> Optional[int]:
 def forget_peak() -> None:
     """Start the peak of this process anew from what it has now, where the system can do that (Linux)."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,7 @@ from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
 from quantnas_sr.version import __version__
 
-ADQ_FORMS = ("dynamic", "static")
-WEIGHTS_FORMATS = ("int8", "int4")
 RUNTIMES = ("openvino", "onnxruntime")
-OUTPUTS = ("float", "int8")
 #: Images that calibration looks at: of a folder, and synthetic ones.
 _CALIBRATED, SYNTHETIC = 100, 8
 
@@ -194,23 +191,6 @@ def _widths(network: nn.Module) -> List[int]:
 
 def _genotype(network: nn.Module) -> str:
     return json.dumps(network.genotype.to_dict()) if isinstance(network, DerivedNetwork) else ""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``quantnas export``."""
-    parser.add_argument("weights", help="the .pth of a trained network")
-    parser.add_argument("output", help="the .onnx to write")
-    parser.add_argument("--adq", choices=ADQ_FORMS, default="dynamic", help="static: same pixels in tiles and video")
-    parser.add_argument("--calibration", metavar="DIR", help="low-resolution images to measure on")
-    parser.add_argument(
-        "--images", metavar="DIR", help="low-resolution images to check with (--calibration, or made up)"
-    )
-    parser.add_argument(
-        "--weights-format", choices=WEIGHTS_FORMATS, default="int8", help="int4 packs 2 to 4 bits (int8)"
-    )
-    parser.add_argument("--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round what they write")
-    parser.add_argument("--float", action="store_true", help="the float baseline, for comparison")
-    parser.add_argument("--param-key", choices=("params", "params_ema"), help="of the checkpoint (params_ema if there)")
 
 
 def run(args: argparse.Namespace) -> None:

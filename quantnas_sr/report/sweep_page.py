@@ -1,21 +1,36 @@
 """The report of a sweep: one HTML page that holds all its pictures, and the same pictures as files beside it."""
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from quantnas_sr.files import written_aside
-from quantnas_sr.report import html
 from quantnas_sr.report.alphas import draw_alphas, read_alphas
 from quantnas_sr.report.drawing.draw import draw_genotype
 from quantnas_sr.report.drawing.pen import require_matplotlib
 from quantnas_sr.report.front import NAMES, by_setting, draw_front, mean_and_spread, pareto_front
+from quantnas_sr.report.page import Figure, PictureFolder, Table, require_jinja2, write_page
 from quantnas_sr.report.paper import SOURCE, TABLE_1
 from quantnas_sr.report.pictures import TestSet, bicubic_scores
 from quantnas_sr.search_space import Genotype
 from quantnas_sr.sweep import LeftOut, Record, collect
-from quantnas_sr.sweep.job import Job
+from quantnas_sr.sweep.job import SweepJob
 
 Column = Tuple[str, str]  # of a test set and a metric
+_MEANINGS = {
+    "GMACs": "billions of multiply-adds for a 32×32 input; the paper calls them FLOPs",
+    "GBitOps": "billions of multiply-adds times bits², for a 32×32 input",
+    "PSNR, SSIM": "as the options of the test say; PSNR in dB",
+    "packed": "weights at their bit widths, everything else as 32-bit floats",
+    "search, training": "hours:minutes:seconds on the clock, interrupted attempts included",
+    "penalty": "η, the weight of the hardware cost in the loss of the search",
+}
+#: The parts of the page that only a sweep with a result has.
+_NO_RESULT: Dict[str, Any] = dict.fromkeys(("fronts", "means", "networks", "crops", "genotypes", "paper", "words"))
+
+
+def require_report() -> None:
+    """Raise a MissingExtraError unless all that a report needs is installed."""
+    require_matplotlib("the report of a sweep")
+    require_jinja2()
 
 
 def write_report(folder: Path) -> Path:
@@ -25,21 +40,22 @@ def write_report(folder: Path) -> Path:
 
     Raises:
         OptionError: it is not the folder of a sweep.
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or Jinja2 is not installed.
     """
-    require_matplotlib()
+    require_report()
     folder = Path(folder)
     records, left_out = collect(folder)
-    page = html.document(
-        f"Pareto front: {folder.resolve().name}",
-        html.paragraph(_summary(records, left_out), "lede"),
-        _warning(left_out),
-        *(_Sections(folder, records).all() if records else ()),
-        _left_out(left_out),
-    )
+    content = _Results(folder, records).content() if records else _NO_RESULT
     path = folder / "report.html"
-    with written_aside(path) as aside:
-        aside.write_text(page, encoding="utf-8")
+    write_page(
+        path,
+        title=f"Pareto front: {folder.resolve().name}",
+        summary=_summary(records, left_out),
+        warning=_warning(left_out),
+        source=SOURCE,
+        left_out=_table_of(left_out) if left_out else None,
+        **content,
+    )
     return path
 
 
@@ -77,29 +93,30 @@ def _summary(records: Sequence[Record], left_out: Sequence[LeftOut]) -> str:
 
 
 def _warning(left_out: Sequence[LeftOut]) -> str:
-    if not left_out:
-        return ""
     names = ", ".join(job.name for job in left_out)
-    words = f"{counted(len(left_out), 'job')} without a result: {names}. The reasons stand at the end."
-    return f'<div class="warning">{html.paragraph(words)}</div>'
+    return f"{counted(len(left_out), 'job')} without a result: {names}. The reasons stand at the end."
 
 
-def _left_out(left_out: Sequence[LeftOut]) -> str:
-    if not left_out:
-        return ""
-    rows = [(job.name, job.stage, job.reason) for job in left_out]
-    again = "The same command again tries them once more, from where they stopped."
-    return html.section(
-        "Jobs without a result", html.table(("job", "stage", "reason"), rows, text=(1, 2)), html.paragraph(again)
-    )
+def _table_of(left_out: Sequence[LeftOut]) -> Table:
+    return Table(("job", "stage", "reason"), [(job.name, job.stage, job.reason) for job in left_out], text=(1, 2))
 
 
-class _Sections:
+class _Entry(NamedTuple):
+    """A network of the part about genotypes."""
+
+    name: str
+    cost: str
+    open: bool
+    drawing: Figure
+    alphas: Optional[Figure]
+
+
+class _Results:
     """The parts of a page about records, of which there is at least one."""
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
-        self.folder, self.records = folder, records
-        options = Job(folder / "jobs" / records[0].name).options("test")
+        self.pictures, self.records = PictureFolder(folder), records
+        options = SweepJob(folder / "jobs" / records[0].name).options("test")
         self.sets = TestSet.all_of(options)
         self.bicubic = bicubic_scores(self.sets)
         self.lower = [key for key, value in options["val"]["metrics"].items() if value.get("better") == "lower"]
@@ -112,32 +129,34 @@ class _Sections:
         points = [(record.gbitops, record.metrics[column[0]][column[1]]) for record in self.records]
         return pareto_front(points, column[1] in self.lower)
 
-    def all(self) -> Tuple[str, ...]:
-        """In the order of the page."""
-        parts = (self.fronts, self.means, self.networks, self.crops, self.genotypes, self.paper, self.words)
-        return tuple(part() for part in parts)
+    def content(self) -> Dict[str, Any]:
+        """What the template names, drawn."""
+        return {
+            "fronts": self.fronts(),
+            "means": self.means(),
+            "networks": self.networks(),
+            "main": f"{self.main[0]} ({NAMES.get(self.main[1], self.main[1])})",
+            "crops": self.crops(),
+            "genotypes": self.genotypes(),
+            "paper": self.paper(),
+            "words": _MEANINGS,
+        }
 
-    def fronts(self) -> str:
+    def fronts(self) -> List[Figure]:
         """A plot for each test set and metric, the main test set first."""
         figures = []
         for name, metric in sorted(self.columns, key=lambda column: column[0] != self.main[0]):
-            path = self.folder / f"front_{name}_{metric}.png"
+            path = self.pictures.path("front", name, metric)
             reference = self.bicubic.get((name, metric))
             draw_front(self.records, name, metric, path, reference, metric in self.lower)
-            figures.append(html.figure(path, f"{NAMES.get(metric, metric)} on {name} against GBitOps"))
-        source = f"Paper: {SOURCE}; hollow: without one of its parts. Its SSIM is not tabulated."
-        shown = any(name.lower() == "set14" for name, _ in self.columns)
-        return html.section(
-            "Quality against bit operations",
-            f'<div class="pair">{"".join(figures)}</div>',
-            html.paragraph(source, "note") if shown else "",
-        )
+            figures.append(Figure(path, f"{NAMES.get(metric, metric)} on {name} against GBitOps"))
+        return figures
 
-    def means(self) -> str:
-        """Mean and spread over the seeds of each setting."""
+    def means(self) -> Optional[Table]:
+        """Mean and spread over the seeds of each setting; None where there is one seed."""
         groups = by_setting(self.records)
         if all(len(group) == 1 for group in groups.values()):
-            return ""
+            return None
         rows = []
         for setting, group in groups.items():
             cells = [setting, str(len(group)), "{:.3f} ± {:.3f}".format(*mean_and_spread([r.gbitops for r in group]))]
@@ -145,15 +164,13 @@ class _Sections:
                 pair = mean_and_spread([r.metrics[name][metric] for r in group])
                 cells.append(" ± ".join(_value(metric, value) for value in pair))
             rows.append(cells)
-        head = ("setting", "seeds", "GBitOps", *self._heads())
-        note = "Mean ± sample standard deviation over the seeds."
-        return html.section("By setting", html.table(head, rows), html.paragraph(note, "note"))
+        return Table(("setting", "seeds", "GBitOps", *self._heads()), rows)
 
     def _heads(self) -> List[str]:
         return [f"{name} {metric.upper()}" for name, metric in self.columns]
 
-    def networks(self) -> str:
-        """A row for each network."""
+    def networks(self) -> Table:
+        """A row for each network; those on the front of the main test set are marked."""
         head = ("network", "parameters", "GMACs", "GBitOps", "packed, kB", *self._heads(), "search", "training")
         rows = [
             (
@@ -166,58 +183,42 @@ class _Sections:
         if self.bicubic:
             scores = [_value(c[1], self.bicubic[c]) if c in self.bicubic else "" for c in self.columns]
             rows.append(("bicubic", *[""] * 4, *scores, "", ""))
-        note = f"Shaded: on the front of {self.main[0]} ({NAMES.get(self.main[1], self.main[1])})."
-        table = html.table(head, rows, marked=self.front[self.main])
-        return html.section("Networks", table, html.paragraph(note, "note"))
+        return Table(head, rows, marked=self.front[self.main])
 
-    def crops(self) -> str:
-        """What the networks made of a few images."""
+    def crops(self) -> Optional[Figure]:
+        """What the networks made of a few images; None where the tests saved no images."""
         test_set = next((s for s in self.sets if s.name == self.main[0]), None) or next(iter(self.sets), None)
-        path = self.folder / "crops.png"
+        path = self.pictures.path("crops")
         if test_set is None or not test_set.draw(self.records, path):
-            return ""
+            return None
         caption = f"Images of {test_set.name}, the same crop of each; the network of the first seed of each setting."
-        return html.section("Pictures", html.figure(path, "crops side by side", caption, wide=True))
+        return Figure(path, "crops side by side", caption, wide=True)
 
-    def genotypes(self) -> str:
-        """Each network's drawing and the way its alphas went; those on the front stand open."""
+    def genotypes(self) -> List[_Entry]:
+        """Each network's drawing and its alphas over the search; those on the front are unfolded."""
         entries = []
         for i, record in enumerate(self.records):
-            drawing = self.folder / f"genotype_{record.name}.svg"
-            draw_genotype(record.genotype, drawing)
-            parts = [html.figure(drawing, f"genotype of {record.name}", record.genotype, wide=True)]
-            parts.append(self._alphas(record))
-            is_open = " open" if i in self.front[self.main] else ""
-            title = f"{record.name} <span>{record.gbitops:.3f} GBitOps</span>"
-            entries.append(f"<details{is_open}><summary>{title}</summary>{''.join(parts)}</details>")
-        return html.section("Genotypes and their search", *entries)
+            path = self.pictures.path("genotype", record.name, suffix=".svg")
+            draw_genotype(record.genotype, path)
+            drawing = Figure(path, f"genotype of {record.name}", record.genotype, wide=True)
+            on_front = i in self.front[self.main]
+            entries.append(
+                _Entry(record.name, f"{record.gbitops:.3f} GBitOps", on_front, drawing, self._alphas(record))
+            )
+        return entries
 
-    def _alphas(self, record: Record) -> str:
+    def _alphas(self, record: Record) -> Optional[Figure]:
         dynamics = read_alphas(Path("tb_logger") / record.runs["search"])
         if not dynamics:
-            return html.paragraph("Its alphas were not logged (logger.use_tb_logger).", "note")
-        path = self.folder / f"alphas_{record.name}.png"
+            return None
+        path = self.pictures.path("alphas", record.name)
         draw_alphas(dynamics, path)
         caption = "Probability of every operation and bit width, slot by slot (the paper's figure 9)"
-        return html.figure(path, f"alphas of {record.name}", caption, wide=True)
+        return Figure(path, f"alphas of {record.name}", caption, wide=True)
 
-    def paper(self) -> str:
-        """The paper's figures, where they can be compared."""
+    def paper(self) -> Optional[Table]:
+        """The paper's figures; None where the sweep has no test on Set14 to compare them with."""
         if not any(name.lower() == "set14" for name, _ in self.columns):
-            return ""
+            return None
         rows = [(p.method, p.model, f"{p.gbitops:.1f}", f"{p.psnr:.2f}") for p in TABLE_1]
-        table = html.table(("method", "model", "GBitOps", "PSNR"), rows, narrow=True)
-        return html.section("The paper's results on Set14", table, html.paragraph(SOURCE, "note"))
-
-    def words(self) -> str:
-        """What the columns mean."""
-        meanings: Dict[str, Optional[str]] = {
-            "GMACs": "billions of multiply-adds for a 32×32 input; the paper calls them FLOPs",
-            "GBitOps": "billions of multiply-adds times bits², for a 32×32 input",
-            "PSNR, SSIM": "as the options of the test say; PSNR in dB",
-            "packed": "weights at their bit widths, everything else as 32-bit floats",
-            "search, training": "hours:minutes:seconds on the clock, interrupted attempts included",
-            "penalty": "η, the weight of the hardware cost in the loss of the search",
-        }
-        entries = "".join(f"<dt>{word}</dt><dd>{meaning}</dd>" for word, meaning in meanings.items())
-        return html.section("Words", f"<dl>{entries}</dl>")
+        return Table(("method", "model", "GBitOps", "PSNR"), rows, narrow=True)

@@ -2,10 +2,8 @@
 
 - `plan_jobs`: the options files of all jobs; `run_sweep`: runs what is not done yet
 - `collect`: what the jobs of a folder found, and which were left out
-- `add_arguments`, `run`: the command ``quantnas pareto``
 """
 
-from quantnas_sr.sweep.cli import add_arguments, output_of, run
 from quantnas_sr.sweep.plan import Sources, plan_jobs
 from quantnas_sr.sweep.records import LeftOut, Record, collect
 from quantnas_sr.sweep.runner import run_sweep
@@ -14,10 +12,7 @@ __all__ = [
     "LeftOut",
     "Record",
     "Sources",
-    "add_arguments",
     "collect",
-    "output_of",
     "plan_jobs",
-    "run",
     "run_sweep",
 ]

@@ -1,7 +1,8 @@
 """``python guard.py COMMAND ...``: runs a command that does not outlive whoever started this.
 
-The starter holds the other end of the standard input. When it is gone, even by SIGKILL, that end closes and the whole
-process group is killed. Started as a script, so that it costs no import of the package.
+The starter holds the other end of the standard input. When the starter is gone, even by SIGKILL, that end closes, and
+this process ends itself and everything that it has started. It is a script that imports nothing of the package, so that
+it starts at once.
 """
 
 import os
@@ -11,9 +12,18 @@ import sys
 import threading
 
 
+def end_everything() -> None:
+    """End this process and its descendants: their process group, or on Windows, which has none, their tree."""
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    else:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(os.getpid())], check=False)
+        os._exit(1)
+
+
 def _end_with_starter() -> None:
     os.read(sys.stdin.fileno(), 1)
-    os.killpg(0, signal.SIGKILL)
+    end_everything()
 
 
 def main() -> int:

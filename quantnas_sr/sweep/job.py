@@ -1,7 +1,6 @@
 """One job of a sweep: its folder, its state, its three stages."""
 
 import json
-import os
 import re
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from threading import Event
 from typing import Any, Dict, Iterator, List, Optional
 
 import yaml
+from filelock import FileLock, Timeout
 
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.files import written_aside
@@ -44,7 +44,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """A folder with ``search.yml``, ``train.yml``, ``test.yml``, their logs and ``state.json``."""
 
     folder: Path
@@ -98,17 +98,18 @@ class Job:
         Raises:
             QuantNASError: somebody does.
         """
-        import fcntl  # not there on Windows, where the other commands run
-
-        with open(self.folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise QuantNASError(f"{self.folder}: another process is running this job") from None
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise QuantNASError(f"{self.folder}: another process is running this job") from None
+        try:
             yield
+        finally:
+            lock.release()
 
 
-def run_job(job: Job, retries: int, threads: int, stop: Optional[Event] = None) -> None:
+def run_job(job: SweepJob, retries: int, threads: int, stop: Optional[Event] = None) -> None:
     """Run the stages that are not done yet; after ``retries`` further attempts the job is left out with its reason.
 
     Raises:
@@ -128,7 +129,7 @@ def run_job(job: Job, retries: int, threads: int, stop: Optional[Event] = None) 
                 retries -= bool(reason)
 
 
-def _attempt(job: Job, state: State, stage: str, threads: int, stop: Event) -> Optional[str]:
+def _attempt(job: SweepJob, state: State, stage: str, threads: int, stop: Event) -> Optional[str]:
     """Run a stage; returns why it failed, or None."""
     mine = state.stages[stage]
     kind = "test" if stage == "test" else "train"
@@ -172,8 +173,3 @@ def read_metrics(log: str) -> Metrics:
     found = re.findall(r"Validation (.+)\n((?:\t # .+\n?)+)", log)
     values = {name: re.findall(r"# (\S+): ([-\d.infa]+)", lines) for name, lines in found}
     return {name: {metric: float(value) for metric, value in pairs} for name, pairs in values.items()}
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,7 @@ from quantnas_sr.errors import OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.options.base import lineage
 from quantnas_sr.options.check import check, read_options, supernet_of
-from quantnas_sr.sweep.job import STAGES, Job
+from quantnas_sr.sweep.job import STAGES, SweepJob
 
 Options = Dict[str, Any]
 
@@ -126,7 +126,7 @@ def plan_jobs(
     penalties: Sequence[float],
     budgets: Sequence[float],
     seeds: Sequence[int],
-) -> List[Job]:
+) -> List[SweepJob]:
     """Write the options files of every job below ``output/jobs``, seed by seed.
 
     A stage that has begun keeps its file.
@@ -142,7 +142,7 @@ def plan_jobs(
     for seed in dict.fromkeys(seeds):
         for key, value in dict.fromkeys(points):
             name = job_name(key, value, seed)
-            job = Job(output.resolve() / "jobs" / name)
+            job = SweepJob(output.resolve() / "jobs" / name)
             planned[job] = job_options(loaded, f"{output.name}_{name}", key, value, seed)
     for key, value in ((key, values[0]) for key, values in (("loss_weight", penalties), ("budget", budgets)) if values):
         check_chain(job_options(loaded, output.name, key, value, seeds[0]), sources)
@@ -175,11 +175,11 @@ def check_chain(options: Mapping[str, Options], sources: Sources) -> None:
             raise OptionError(f"{path}: {error}") from None
 
 
-def _check_unchanged(job: Job, options: Mapping[str, Options]) -> None:
+def _check_unchanged(job: SweepJob, options: Mapping[str, Options]) -> None:
     state = job.load()
     for stage in STAGES:
         if state.stages[stage].started:
-            difference = first_difference(job.options(stage), options[stage])
+            difference = first_changed_option(job.options(stage), options[stage])
             if difference:
                 raise OptionError(
                     f"{job.options_file(stage)}: this stage has begun with other options: {difference}. "
@@ -187,10 +187,10 @@ def _check_unchanged(job: Job, options: Mapping[str, Options]) -> None:
                 )
 
 
-def first_difference(before: Any, after: Any, key: str = "") -> str:
+def first_changed_option(before: Any, after: Any, key: str = "") -> str:
     """In words; empty when there is none.
 
-    >>> first_difference({"train": {"total_iter": 100}}, {"train": {"total_iter": 200}})
+    >>> first_changed_option({"train": {"total_iter": 100}}, {"train": {"total_iter": 200}})
     'train.total_iter was 100 and is 200'
     """
     if not (isinstance(before, dict) and isinstance(after, dict)):
@@ -199,7 +199,7 @@ def first_difference(before: Any, after: Any, key: str = "") -> str:
         where = f"{key}.{name}" if key else str(name)
         if name not in before or name not in after:
             return f"{where} is new" if name in after else f"{where} is gone"
-        difference = first_difference(before[name], after[name], where)
+        difference = first_changed_option(before[name], after[name], where)
         if difference:
             return difference
     return ""

@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from quantnas_sr.errors import QuantNASError
 
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.2
-#: Between a polite end and a forced one.
+#: Seconds that a command has to end by itself after SIGTERM, before SIGKILL.
 GRACE_SECONDS = 5
 _ERROR = re.compile(r"(basicsr (train|test): |[\w.]*(Error|Exception|Interrupt)\b)")
 
@@ -52,11 +53,19 @@ def run_logged(
         start = stream.tell()
         streams = {"stdin": subprocess.PIPE, "stdout": stream, "stderr": subprocess.STDOUT}
         guarded = [sys.executable, "-I", str(GUARD), *command]
-        with subprocess.Popen(guarded, env={**environment, **os.environ}, start_new_session=True, **streams) as process:
+        variables = {"PYTHONUTF8": "1", **environment, **os.environ}
+        with subprocess.Popen(guarded, env=variables, **new_group(), **streams) as process:
             _wait(process, stop, tick)
     with open(log, "rb") as stream:
         stream.seek(start)
         return Outcome(process.returncode, stream.read().decode(errors="replace"))
+
+
+def new_group() -> Dict[str, Any]:
+    """The arguments of `subprocess.Popen` for a process group that Ctrl-C in the terminal does not reach."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
 
 
 def _wait(process: subprocess.Popen, stop: Event, tick: Callable[[float], None]) -> None:
@@ -74,13 +83,15 @@ def _wait(process: subprocess.Popen, stop: Event, tick: Callable[[float], None])
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the whole group: the data loader's workers too."""
+    """End the command and all that it has started, the workers of a data loader too."""
+    if not hasattr(os, "killpg"):  # Windows, where the guard ends everything when its input closes
+        process.stdin.close()
+        process.wait()
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
             process.wait(GRACE_SECONDS)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            pass
 
 
 def reason_of(outcome: Outcome) -> str:
@@ -91,8 +102,9 @@ def reason_of(outcome: Outcome) -> str:
     >>> reason_of(Outcome(137, "Saving models\\n"))
     'ended by SIGKILL (out of memory?)'
     """
-    if outcome.code > 128:
-        name = signal.Signals(outcome.code - 128).name
+    names = {128 + number: number.name for number in signal.Signals}
+    if outcome.code in names:
+        name = names[outcome.code]
         return f"ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]

@@ -9,7 +9,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.files import written_aside
 from quantnas_sr.search_space import DerivedNetwork, Genotype
-from quantnas_sr.sweep.job import STAGES, Job, Metrics
+from quantnas_sr.sweep.job import STAGES, Metrics, SweepJob
 
 
 @dataclass(frozen=True)
@@ -55,26 +55,26 @@ class LeftOut:
         return f"{self.name}: {self.stage}: {self.reason}"
 
 
-def jobs_of(folder: Path) -> List[Job]:
+def jobs_of(folder: Path) -> List[SweepJob]:
     """All jobs of a sweep's folder.
 
     Raises:
         OptionError: it is not one.
     """
-    jobs = [Job(path.parent) for path in Path(folder).resolve().glob("jobs/*/search.yml")]
+    jobs = [SweepJob(path.parent) for path in Path(folder).resolve().glob("jobs/*/search.yml")]
     if not jobs:
         raise OptionError(f"{folder}: not the folder of a sweep: `quantnas pareto` has written no jobs there")
     return sorted(jobs, key=_order)
 
 
-def _order(job: Job) -> Tuple[Any, ...]:
+def _order(job: SweepJob) -> Tuple[Any, ...]:
     options = job.options("search")
     hardware = options["train"]["hardware_opt"]
     budget = hardware.get("budget")
     return budget is not None, budget or 0, float(hardware["loss_weight"]), options["manual_seed"]
 
 
-def record_of(job: Job) -> Record:
+def record_of(job: SweepJob) -> Record:
     """The record of a job that is done.
 
     Raises:

@@ -11,9 +11,10 @@ from typing import Any, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
 from tqdm import tqdm
 
 from quantnas_sr.cost import count
+from quantnas_sr.cpus import available_cpus
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.search_space import DerivedNetwork, Genotype
-from quantnas_sr.sweep.job import STAGES, Job, cores, run_job
+from quantnas_sr.sweep.job import STAGES, SweepJob, run_job
 from quantnas_sr.sweep.slurm import run_on_cluster
 
 POLL_SECONDS = 0.5
@@ -29,7 +30,9 @@ class Future(Protocol):
         """What it raised."""
 
 
-def run_sweep(jobs: Sequence[Job], at_once: Optional[int], retries: int, slurm: Optional[Sequence[str]] = None) -> None:
+def run_sweep(
+    jobs: Sequence[SweepJob], at_once: Optional[int], retries: int, slurm: Optional[Sequence[str]] = None
+) -> None:
     """Run all that is not done yet.
 
     Args:
@@ -43,7 +46,7 @@ def run_sweep(jobs: Sequence[Job], at_once: Optional[int], retries: int, slurm: 
         QuantNASError: a job is being run by another process, or Slurm cannot be used.
     """
     with ExitStack() as stack:
-        stack.enter_context(_polite_end())
+        stack.enter_context(_interrupted_by_signals())
         if slurm is None:
             futures = stack.enter_context(_run_here(jobs, at_once or 1, retries))
         else:
@@ -56,13 +59,17 @@ def run_sweep(jobs: Sequence[Job], at_once: Optional[int], retries: int, slurm: 
 
 
 @contextmanager
-def _polite_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP end as Ctrl-C does."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Within the block, SIGTERM, and what a closed terminal sends, raise KeyboardInterrupt as Ctrl-C does.
+
+    Windows has no SIGHUP but SIGBREAK.
+    """
 
     def interrupt(number: int, frame: Optional[FrameType]) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -71,9 +78,9 @@ def _polite_end() -> Iterator[None]:
 
 
 @contextmanager
-def _run_here(jobs: Sequence[Job], at_once: int, retries: int) -> Iterator[List[Future]]:
+def _run_here(jobs: Sequence[SweepJob], at_once: int, retries: int) -> Iterator[List[Future]]:
     stop = Event()
-    threads = max(1, cores() // at_once)
+    threads = max(1, available_cpus() // at_once)
     with ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(run_job, job, retries, threads, stop) for job in jobs]
         try:
@@ -85,7 +92,7 @@ def _run_here(jobs: Sequence[Job], at_once: int, retries: int) -> Iterator[List[
             raise
 
 
-def _watch(jobs: Sequence[Job], futures: Sequence[Future]) -> None:
+def _watch(jobs: Sequence[SweepJob], futures: Sequence[Future]) -> None:
     """A bar over all stages, and a line for each that ends, until every job has."""
     told: Set[Tuple[str, str]] = set()
     earlier = {(job.name, stage) for job in jobs for stage in STAGES if job.load().stages[stage].done}
@@ -99,7 +106,7 @@ def _watch(jobs: Sequence[Job], futures: Sequence[Future]) -> None:
                 time.sleep(POLL_SECONDS)
 
 
-def _tell(job: Job, future: Future, told: Set[Tuple[str, str]], earlier: Set[Tuple[str, str]], bar: Any) -> None:
+def _tell(job: SweepJob, future: Future, told: Set[Tuple[str, str]], earlier: Set[Tuple[str, str]], bar: Any) -> None:
     state = job.load()
     for stage in STAGES:
         key = (job.name, stage)
@@ -112,7 +119,7 @@ def _tell(job: Job, future: Future, told: Set[Tuple[str, str]], earlier: Set[Tup
         bar.write(f"{job.name}  left out: {': '.join(state.failed)}")
 
 
-def _result(job: Job, stage: str) -> str:
+def _result(job: SweepJob, stage: str) -> str:
     if stage == "search":
         genotype = Genotype.load(job.options("train")["network_g"]["genotype"])
         return f"{count(DerivedNetwork(genotype)).bitops / 1e9:.3f} GBitOps"

@@ -6,8 +6,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import yaml
 
+from quantnas_sr.cpus import available_cpus
 from quantnas_sr.errors import MissingExtraError, OptionError
-from quantnas_sr.sweep.job import Job, cores, run_job
+from quantnas_sr.sweep.job import SweepJob, run_job
 
 #: Words that submitit has for every kind of cluster; all others are sbatch's own.
 COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node", "timeout_min")
@@ -16,8 +17,8 @@ COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node",
 class ClusterJob:
     """What runs on a node. After a time limit or a preemption submitit calls `checkpoint` and submits it again."""
 
-    def __call__(self, job: Job, retries: int) -> None:
-        run_job(job, retries, threads=cores())
+    def __call__(self, job: SweepJob, retries: int) -> None:
+        run_job(job, retries, threads=available_cpus())
 
     def checkpoint(self, *args: Any) -> Any:
         """Go on from the checkpoints."""
@@ -45,7 +46,7 @@ def parse_parameters(given: Sequence[str]) -> Dict[str, Any]:
 
 @contextmanager
 def run_on_cluster(
-    jobs: Sequence[Job], given: Sequence[str], at_once: Optional[int], retries: int, cluster: str = "slurm"
+    jobs: Sequence[SweepJob], given: Sequence[str], at_once: Optional[int], retries: int, cluster: str = "slurm"
 ) -> Iterator[List[Any]]:
     """Submit every job; whoever leaves by an exception cancels them. Yields submitit's futures.
 

@@ -1,5 +1,5 @@
 """Images and videos through a finished network."""
 
-from quantnas_sr.upscaling.command import upscale
+from quantnas_sr.upscaling.pixels import upscale
 
 __all__ = ["upscale"]

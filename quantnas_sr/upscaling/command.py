@@ -20,9 +20,6 @@ from quantnas_sr.upscaling.pixels import SMALL, memory_use, tile_for, upscale, u
 from quantnas_sr.upscaling.video import is_video, upscale_video
 from quantnas_sr.upscaling.writers import Layout, fitting, format_of, image_writer
 
-__all__ = ["add_arguments", "run", "upscale"]
-
-
 _TILES_SHOW = (
     "tiles change the result a little: what this network makes of a pixel depends on the whole image (ADQ's standard "
     "deviation, or ESA). A larger --memory needs fewer tiles; `quantnas export --adq static` removes the dependence "
@@ -32,26 +29,6 @@ _TILES_SHOW = (
 
 class OutputError(QuantNASError):
     """The output cannot be written, and that of the next image could not either."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("network", help="an .onnx of `quantnas export`, or the .pth of a training")
-    parser.add_argument("input", type=Path, help="an image, a film, or a folder of images with its sub-folders")
-    parser.add_argument("output", type=Path, help="a file, or a folder")
-    parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (auto)")
-    parser.add_argument("--threads", type=_positive, help="of the processor (as the runtime has them)")
-    parser.add_argument("--tile", type=_positive, metavar="N", help="longest side of a tile (as --memory allows)")
-    parser.add_argument("--memory", default="2G", metavar="SIZE", help="what all of it may take (2G)")
-    parser.add_argument("--format", help="of the files in a folder: png, tif, jpg, webp or bmp (the input's, or png)")
-    parser.add_argument("--overwrite", action="store_true", help="upscale again what a folder has already")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def run(args: argparse.Namespace) -> None:

@@ -120,3 +120,25 @@ def test_the_lowest_possible_cost_fits_and_less_does_not():
     assert total(costs, best_under(costs, values, lowest)) == lowest
     with pytest.raises(QuantNASError, match=f"budget: .* is below {lowest:g}, the lowest possible cost"):
         best_under(costs, values, 0.99 * lowest)
+
+
+def test_of_equal_products_over_all_slots_the_cheapest_is_taken():
+    """One of two slots may have its better edge, which is worth the same in both and dearer in the first."""
+    costs = {"a": torch.tensor([[1.0, 7.0]]), "b": torch.tensor([[1.0, 5.0]])}
+    values = dict.fromkeys(costs, torch.tensor([[0.0, 1.0]]))
+    assert best_under(costs, values, 9) == best_between(costs, values, 3, 9) == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-9, 1e-12])
+def test_a_limit_that_is_missed_by_less_than_the_solver_sees_is_not_met(share):
+    costs = dict.fromkeys("abc", torch.tensor([[1e9, 3e9]], dtype=torch.float64))
+    values = dict.fromkeys(costs, torch.tensor([[0.0, 1.0]]))
+    assert sum(best_under(costs, values, 9e9).values()) == 3
+    assert sum(best_under(costs, values, 9e9 * (1 - share)).values()) == 2
+    assert best_between(costs, values, 9e9 * (1 + share), 1e10) is None
+
+
+def test_values_that_differ_by_little_are_told_apart():
+    costs = {"a": torch.tensor([[1.0, 2.0, 3.0]])}
+    values = {"a": torch.tensor([[500.0, 500.0 + 1e-5, 500.0]], dtype=torch.float64)}
+    assert best_under(costs, values, 9) == {"a": 1}

@@ -223,7 +223,7 @@ def test_the_size_is_that_of_the_search_or_as_given(folder, measured):
     cli.main(["latency", "two.yml"])
     assert {(shape.height, shape.width) for shape, _ in measured} == {(6, 8), (12, 16)}
     measured.clear()
-    cli.main(["latency", "two.yml", "--size", "5x7"])
+    cli.main(["latency", "two.yml", "--size", "7x5"])
     cli.main(["latency", "two.yml", "--size", "9"])
     assert {(shape.height, shape.width) for shape, _ in measured} == {(5, 7), (10, 14), (9, 9), (18, 18)}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-import quantnas_sr  # noqa: F401  (BasicSR can be imported after it)
+from quantnas_sr.commands import prepare as prepare_command
 from quantnas_sr.data import prepare
 from quantnas_sr.data.check import check_paired_dataset
 from quantnas_sr.data.prepare import SubImages, find, pipeline, prepare_div2k, prepare_folder
@@ -405,8 +405,8 @@ def test_output_that_cannot_be_written(photographs: Path, tmp_path: Path) -> Non
 
 def command(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    prepare.add_arguments(parser)
-    prepare.run(parser.parse_args([str(word) for word in words]))
+    prepare_command.add_arguments(parser)
+    prepare_command.run(parser.parse_args([str(word) for word in words]))
 
 
 def test_command_prints_yaml_that_points_to_the_result(

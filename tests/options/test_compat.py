@@ -85,6 +85,8 @@ class TestImports:
     def test_basicsr_needs_the_dropped_torchvision_module(self, monkeypatch):
         name = "torchvision.transforms.functional_tensor"
         monkeypatch.delitem(sys.modules, name)
+        without_ours = [finder for finder in sys.meta_path if not isinstance(finder, imports._FunctionalTensor)]
+        monkeypatch.setattr(sys, "meta_path", without_ours)
         with pytest.raises(ModuleNotFoundError, match=name):
             importlib.reload(basicsr.data.degradations)
         imports.provide_functional_tensor()

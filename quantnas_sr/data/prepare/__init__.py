@@ -4,13 +4,14 @@
 - ``prepare_div2k``: the DIV2K archives, downloaded or at hand, to the same
 - ``SubImages``: how images are cut
 - ``Prepared``: what was written, and the options that point to it
-- ``add_arguments``, ``run``: the command line
 """
 
-from quantnas_sr.data.prepare.cli import add_arguments, run
-from quantnas_sr.data.prepare.div2k import prepare_div2k
-from quantnas_sr.data.prepare.folder import prepare_folder
-from quantnas_sr.data.prepare.images import SubImages
-from quantnas_sr.data.prepare.sets import Prepared
+from quantnas_sr.lazy import lazily
 
-__all__ = ["Prepared", "SubImages", "add_arguments", "prepare_div2k", "prepare_folder", "run"]
+_HOMES = {
+    "Prepared": "quantnas_sr.data.prepare.sets",
+    "SubImages": "quantnas_sr.data.prepare.images",
+    "prepare_div2k": "quantnas_sr.data.prepare.div2k",
+    "prepare_folder": "quantnas_sr.data.prepare.folder",
+}
+__getattr__, __dir__, __all__ = lazily(__name__, _HOMES)

@@ -10,12 +10,12 @@ from quantnas_sr.data.prepare.download import download
 from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, ImageFile, SubImages
 from quantnas_sr.data.prepare.pipeline import Job
 from quantnas_sr.data.prepare.sets import Plan, Prepared, write_sets
+from quantnas_sr.data.prepare.settings import DIV2K_COUNTS as COUNTS
+from quantnas_sr.data.prepare.settings import DIV2K_SCALES as SCALES
+from quantnas_sr.data.prepare.settings import DIV2K_URL
 from quantnas_sr.data.prepare.sinks import Target, refuse_existing
 from quantnas_sr.errors import DataError, OptionError, unknown
 
-DIV2K_URL = "http://data.vision.ee.ethz.ch/cvl/DIV2K/"
-SCALES = (2, 3, 4)
-COUNTS = {"train": 800, "valid": 100}
 FIRST_NUMBER = {"train": 1, "valid": 801}
 NAMED_IN_ERRORS = 5
 

@@ -9,10 +9,10 @@ from quantnas_sr.data.prepare.find import find_images, safe_name, unique_keys
 from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, BrokenImageError, ImageFile, SubImages
 from quantnas_sr.data.prepare.pipeline import Job
 from quantnas_sr.data.prepare.sets import Plan, Prepared, write_sets
+from quantnas_sr.data.prepare.settings import LAYOUTS
 from quantnas_sr.data.prepare.sinks import Target, refuse_existing
 from quantnas_sr.errors import DataError, OptionError, unknown
 
-LAYOUTS = ("lmdb", "folders")
 SMALLEST_TRAINING_IMAGE = 128
 
 

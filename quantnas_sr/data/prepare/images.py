@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from quantnas_sr.data.prepare.settings import GT_SIZE, STEP, THRESHOLD
 from quantnas_sr.errors import DataError, OptionError
 
 FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -101,9 +102,9 @@ class SubImages:
     An image that is smaller than a square in one direction keeps its whole length there. All in GT pixels.
     """
 
-    gt_size: int = 480
-    step: int = 240
-    threshold: int = 0
+    gt_size: int = GT_SIZE
+    step: int = STEP
+    threshold: int = THRESHOLD
 
     def check(self, scale: int) -> None:
         """Raise OptionError unless the squares fall on whole LR pixels."""

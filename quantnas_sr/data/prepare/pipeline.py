@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from quantnas_sr.cpus import available_cpus
 from quantnas_sr.data.prepare.images import (
     BrokenImageError,
     ImageFile,
@@ -137,11 +138,6 @@ def prepare_image(job: Job) -> Outcome:
     except BrokenImageError as error:
         return Outcome(broken=str(error))
     return Outcome(_cut(job, gt, lq), pixels=gt.shape[0] * gt.shape[1], had_alpha=had_alpha)
-
-
-def available_cpus() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

@@ -60,7 +60,7 @@ def write_sets(plans: Sequence[Plan], skip_broken: bool = False, workers: Option
         ]
 
 
-def report(prepared: Sequence[Prepared]) -> str:
+def summary(prepared: Sequence[Prepared]) -> str:
     """The text that ends ``quantnas prepare``: a line for each data set, then YAML to paste."""
     lines = [one.describe() for one in prepared]
     lines += [f"gt_size in the options: {one.tally.shortest} at most" for one in prepared if one.phase == "train"]

@@ -10,7 +10,7 @@ from quantnas_sr.cost.count import LayerCost, NetworkCost, count
 from quantnas_sr.search_space import DerivedNetwork, Genotype, load_derived
 
 
-def network_of(path: str) -> DerivedNetwork:
+def derived_network(path: str) -> DerivedNetwork:
     """The network of a genotype file, or of a trained network's checkpoint."""
     return load_derived(path) if Path(path).suffix == ".pth" else DerivedNetwork(Genotype.load(path))
 
@@ -33,12 +33,12 @@ def _layer_as_dict(layer: LayerCost) -> dict:
 
 
 def print_cost(path: str, network: nn.Module, size: Tuple[int, int], as_json: bool) -> None:
-    """Print what a network, which came from the file ``path``, costs for an image of ``size``."""
+    """Print what a network from the file ``path`` costs for an image of ``size``, which is height and width."""
     cost = count(network, size)
     if as_json:
         print(json.dumps(as_dict(cost), indent=1))
         return
-    print(f"{path}, input {size[0]}x{size[1]}")
+    print(f"{path}, input {size[1]}x{size[0]}")
     print(f"  parameters  {cost.params:>12,d}")
     print(f"  GMACs       {cost.macs / 1e9:>12.3f}   multiply-adds; the paper calls them FLOPs")
     print(f"  GBitOps     {cost.bitops / 1e9:>12.3f}   MACs * bits^2")

@@ -18,7 +18,7 @@ from quantnas_sr import cli
 from quantnas_sr.cost import count
 from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.sweep import LeftOut, collect, run_sweep
-from quantnas_sr.sweep.job import Job, Stage
+from quantnas_sr.sweep.job import Stage, SweepJob
 from quantnas_sr.sweep.slurm import run_on_cluster
 
 pytest.importorskip("matplotlib")
@@ -91,10 +91,10 @@ def killed(project) -> Project:
 def finished(killed) -> Project:
     """The same command again, with one more penalty whose search is done and whose genotype somebody has removed."""
     wait_for(lambda: not processes(str(killed.folder / "experiments")), 20)
-    job = Job(killed.folder / "experiments/pareto_x4/jobs/p0.1_s0")
+    job = SweepJob(killed.folder / "experiments/pareto_x4/jobs/p0.1_s0")
     job.folder.mkdir()
     for stage in ("search", "train", "test"):
-        text = Job(job.folder.parent / "p0_s0").options_file(stage).read_text().replace("p0_s0", "p0.1_s0")
+        text = SweepJob(job.folder.parent / "p0_s0").options_file(stage).read_text().replace("p0_s0", "p0.1_s0")
         job.options_file(stage).write_text(text.replace("loss_weight: 0.0\n", "loss_weight: 0.1\n"))
     state = job.load()
     state.stages["search"] = Stage(started=True, done=True)
@@ -130,7 +130,7 @@ def test_a_penalty_makes_networks_smaller_and_every_figure_is_recorded(finished,
 
 def test_what_is_done_is_not_done_again(finished, monkeypatch):
     monkeypatch.chdir(finished.folder)
-    jobs = [Job(path) for path in Path("experiments/pareto_x4/jobs").resolve().glob("*_s0")]
+    jobs = [SweepJob(path) for path in Path("experiments/pareto_x4/jobs").resolve().glob("*_s0")]
     before = {job: job.load() for job in jobs}
     start = time.monotonic()
     run_sweep([job for job in jobs if job.name != "p0.1_s0"], at_once=2, retries=0)
@@ -158,7 +158,7 @@ def test_options_that_changed_since_are_one_line(finished, monkeypatch, capsys):
 
 def test_two_commands_do_not_run_the_same_job(finished, monkeypatch):
     monkeypatch.chdir(finished.folder)
-    job = Job(Path("experiments/pareto_x4/jobs/p0_s0").resolve())
+    job = SweepJob(Path("experiments/pareto_x4/jobs/p0_s0").resolve())
     with job.locked(), pytest.raises(ValueError, match="p0_s0: another process is running this job"):
         run_sweep([job], at_once=1, retries=1)
     assert job.load().failed is None
@@ -168,7 +168,7 @@ def test_a_cluster_runs_the_same_jobs(finished, monkeypatch):
     pytest.importorskip("submitit", reason="submitit is not installed (extra 'sweep')")
     monkeypatch.chdir(finished.folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    job = Job(Path("experiments/pareto_x4/jobs/p0_s0").resolve())
+    job = SweepJob(Path("experiments/pareto_x4/jobs/p0_s0").resolve())
     state = job.load()
     before, state.metrics, state.stages["test"] = state.metrics, {}, Stage()
     job.save(state)

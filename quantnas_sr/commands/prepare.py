@@ -5,22 +5,33 @@ import signal
 import sys
 from pathlib import Path
 
-from quantnas_sr.data.prepare.div2k import COUNTS, DIV2K_URL, SCALES, prepare_div2k
-from quantnas_sr.data.prepare.folder import LAYOUTS, prepare_folder
-from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, SubImages
-from quantnas_sr.data.prepare.sets import report
+from quantnas_sr.commands.arguments import not_negative, positive
+from quantnas_sr.data.prepare.settings import (
+    DIV2K_COUNTS,
+    DIV2K_SCALES,
+    DIV2K_URL,
+    GT_SIZE,
+    LAYOUTS,
+    STEP,
+    THRESHOLD,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` the sub-commands ``folder`` and ``div2k``."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="folder|div2k")
-    _add_folder(sources.add_parser("folder", help="your own photographs (png, jpg, bmp, tif, webp; sub-folders too)"))
-    _add_div2k(sources.add_parser("div2k", help="download DIV2K, or use a copy that you have"))
+    _add_folder(
+        sources.add_parser("folder", help="a folder of photographs (png, jpg, bmp, tif, webp) and its sub-folders")
+    )
+    _add_div2k(sources.add_parser("div2k", help="DIV2K, downloaded or from a copy that is there"))
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what ``args`` asks for and print the YAML lines to paste. Raises DataError or OptionError."""
-    # A polite kill cleans up as Ctrl-C does.
+    from quantnas_sr.data.prepare import SubImages, prepare_div2k, prepare_folder
+    from quantnas_sr.data.prepare.sets import summary
+
+    # SIGTERM cleans up as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cut = SubImages(args.gt_size, args.step, args.threshold)
     if args.source == "folder":
@@ -43,25 +54,18 @@ def run(args: argparse.Namespace) -> None:
             scale=args.scale,
             source=args.source_folder,
             url=args.url,
-            parts=[args.only] if args.only else list(COUNTS),
+            parts=[args.only] if args.only else list(DIV2K_COUNTS),
             cut=cut,
             overwrite=args.overwrite,
             workers=args.workers,
         )
-    print(report(prepared))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
+    print(summary(prepared))
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of photographs")
     _add_common(parser, Path("datasets"))
-    parser.add_argument("--scale", type=int, default=4, help="2 or more (default: 4)")
+    parser.add_argument("--scale", type=int, default=4, help="scale of the networks to train, 2 or more (default: 4)")
     parser.add_argument("--name", help="first part of the names of the results (default: the folder's name)")
     parser.add_argument(
         "--as",
@@ -70,47 +74,60 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         default=LAYOUTS[0],
         help="lmdb: to train on; folders: whole images in NAME/GTmodS and NAME/LRbicxS, to test on (default: lmdb)",
     )
-    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="whole images in the LMDB")
-    parser.add_argument("--min-size", type=_positive, metavar="N", help="leave out images with a shorter side")
+    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="put whole images into the LMDB")
+    parser.add_argument("--min-size", type=positive, metavar="N", help="leave out images with a shorter side")
     parser.add_argument(
-        "--hold-out", type=int, default=0, metavar="N", help="keep N images for validation, in folders NAME_val"
+        "--hold-out",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="keep N images apart for validation, in folders NAME_val",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out files that do not decode")
 
 
 def _add_div2k(parser: argparse.ArgumentParser) -> None:
     _add_common(parser, Path("datasets/DIV2K"))
-    parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="default: 4")
     parser.add_argument(
-        "--from", dest="source_folder", type=Path, metavar="DIR", help="a folder with the archives, packed or unpacked"
+        "--scale", type=int, choices=DIV2K_SCALES, default=4, help="scale of the networks to train (default: 4)"
     )
-    parser.add_argument("--url", default=DIV2K_URL, help=f"where the archives are (default: {DIV2K_URL})")
-    parser.add_argument("--only", choices=list(COUNTS), help="one part instead of both")
+    parser.add_argument(
+        "--from",
+        dest="source_folder",
+        type=Path,
+        metavar="DIR",
+        help="folder that has the archives, packed or unpacked",
+    )
+    parser.add_argument(
+        "--url", default=DIV2K_URL, help=f"address to download the archives from (default: {DIV2K_URL})"
+    )
+    parser.add_argument("--only", choices=list(DIV2K_COUNTS), help="prepare one part instead of both")
 
 
 def _add_common(parser: argparse.ArgumentParser, output: Path) -> None:
-    usual = USUAL_SUB_IMAGES
-    parser.add_argument("--output", type=Path, default=output, metavar="OUT", help=f"default: {output}")
+    parser.add_argument(
+        "--output", type=Path, default=output, metavar="OUT", help=f"folder to write (default: {output})"
+    )
     parser.add_argument(
         "--gt-size",
         type=int,
-        default=usual.gt_size,
+        default=GT_SIZE,
         metavar="N",
-        help=f"side of a sub-image (default: {usual.gt_size})",
+        help=f"side of a sub-image (default: {GT_SIZE})",
     )
     parser.add_argument(
         "--step",
         type=int,
-        default=usual.step,
+        default=STEP,
         metavar="N",
-        help=f"from one sub-image to the next (default: {usual.step})",
+        help=f"distance from one sub-image to the next (default: {STEP})",
     )
     parser.add_argument(
         "--threshold",
         type=int,
-        default=usual.threshold,
+        default=THRESHOLD,
         metavar="N",
-        help=f"pixels left at the border that are not worth one more sub-image (default: {usual.threshold})",
+        help=f"pixels left at the border that are not worth one more sub-image (default: {THRESHOLD})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one for each CPU)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one for each CPU)")

@@ -1,0 +1,66 @@
+"""Kinds of arguments that several commands have: text of the command line to a value, or one line that says why not."""
+
+import argparse
+import math
+from typing import Tuple
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more.
+
+    >>> positive("8")
+    8
+    """
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number of 0 or more."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed. Allowed: a whole number of {least} or more")
+    return number
+
+
+def penalty(text: str) -> float:
+    """A number of 0 or more, infinity not among them."""
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed. Allowed: a number of 0 or more")
+    return number
+
+
+def budget(text: str) -> float:
+    """A number above 0, infinity not among them."""
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed. Allowed: a number above 0")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def size(text: str) -> Tuple[int, int]:
+    """Height and width of an image from ``WIDTHxHEIGHT``, or from one number for a square.
+
+    >>> size("320x180"), size("32")
+    ((180, 320), (32, 32))
+    """
+    width, times, height = text.lower().partition("x")
+    try:
+        return positive(height if times else width), positive(width)
+    except argparse.ArgumentTypeError:
+        allowed = "N for a square, or WIDTHxHEIGHT in pixels, such as 320x180"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size. Allowed: {allowed}") from None
