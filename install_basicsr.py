@@ -1,4 +1,4 @@
-"""Installs BasicSR with pip, in any shell: ``python install_basicsr.py``, or ``python install_basicsr.py basicsr==1.3.5``.
+"""Installs BasicSR with pip, in any shell: ``python install_basicsr.py``, or ``... install_basicsr.py basicsr==1.3.5``.
 
 BasicSR is built without isolation, for an isolated build would download a second torch. What its setup.py imports comes
 first. On Python 3.13 and later its setup.py fails by itself: it reads its version through exec() and locals(), which do

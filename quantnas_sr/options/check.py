@@ -14,6 +14,7 @@ import yaml
 from basicsr.models.base_model import BaseModel
 from torch import nn
 
+from quantnas_sr.compat.data import check_scales
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
@@ -334,7 +335,9 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             raise OptionError(f"{error.filename}: the options file cannot be read ({error.strerror})") from None
         except yaml.YAMLError as error:
             raise OptionError(f"{' '.join(str(error).split())}: not plain YAML") from None
-        if is_our_run(opt):
+        ours = is_our_run(opt)
+        check_scales(ours)
+        if ours:
             check(opt)
         else:
             read_numbers(opt.get("train"))
