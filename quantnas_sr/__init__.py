@@ -29,7 +29,7 @@ def _register() -> None:
     check.install()
 
 
-compat.when_basicsr_is_imported(_register)
+compat.when_all_is_imported(_register)
 
 _HOMES = {
     "Genotype": "quantnas_sr.search_space",

@@ -1,34 +1,42 @@
-"""Makes BasicSR 1.4.2 (PyPI and GitHub master) work on today's torch, torchvision and Python, and without a GPU.
+"""Makes BasicSR (1.3.4.9 to 1.4.2 and GitHub master) work on today's torch, torchvision and Python, and without a GPU.
 
 ``apply`` installs every patch. Each is one function whose docstring names the defect, and changes something only where
-the defect is: the functions of BasicSR are wrapped, never copied.
+the defect is: the functions of BasicSR are wrapped, never copied. Projects that only import this package must run as
+they did: a patch leaves alone what it does not know.
 """
 
 import functools
 
-from quantnas_sr.compat.imports import provide_functional_tensor, reach_child_processes, when_basicsr_is_imported
+from quantnas_sr.compat.imports import (
+    provide_functional_tensor,
+    provide_version,
+    reach_child_processes,
+    when_all_is_imported,
+    when_basicsr_is_imported,
+)
 
-__all__ = ["apply", "when_basicsr_is_imported"]
+__all__ = ["apply", "when_all_is_imported", "when_basicsr_is_imported"]
 
 
 @functools.cache
 def apply() -> None:
     """Install every patch, once: of BasicSR at the end of its import, or now if it is imported already."""
     provide_functional_tensor()
+    provide_version()
     reach_child_processes()
     when_basicsr_is_imported(_patch_basicsr)
 
 
 def _patch_basicsr() -> None:
-    from quantnas_sr.compat import data, models, no_cuda, options
+    from quantnas_sr.compat import data, models, no_cuda, options, resume
 
     models.load_weights_only()
     models.offer_torch_optimizers()
     models.average_buffers()
-    no_cuda.resume_without_cuda()
+    resume.resume_anywhere()
     no_cuda.distribute_without_cuda()
     no_cuda.wrap_network_without_cuda()
     options.read_plain_yaml()
-    options.accept_dashed_local_rank()
+    options.prepare_runs()
     data.name_broken_pairs()
     data.report_prefetch_failures()

@@ -13,6 +13,9 @@ from basicsr.utils import options as basicsr_options
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 
+#: Keys without which BasicSR runs no options file.
+_OF_EVERY_RUN = ("name", "model_type", "num_gpu", "datasets", "path")
+
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any]:
     """What stands in ``base``, changed.
@@ -42,9 +45,15 @@ def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
 
         def get_single_data(self) -> Any:
             data = super().get_single_data()
-            if not self._files or not isinstance(data, Mapping) or "base" not in data:
+            if not self._files or not isinstance(data, Mapping) or "base" not in data or self._is_others(data):
                 return data
             return merged(self._base(data.pop("base")), data)
+
+        def _is_others(self, data: Mapping[str, Any]) -> bool:
+            """Whether ``base`` is a key of another project: the options are whole, and it names no file."""
+            given = data["base"]
+            is_file = isinstance(given, str) and (self._files[-1].parent / given).is_file()
+            return not is_file and all(key in data for key in _OF_EVERY_RUN)
 
         def _base(self, given: Any) -> Any:
             here = self._files[-1]

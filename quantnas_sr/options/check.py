@@ -11,9 +11,10 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, T
 
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.models.base_model import BaseModel
 from torch import nn
 
+from quantnas_sr.compat.data import check_scales
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.data.check import check_paired_dataset
@@ -21,6 +22,15 @@ from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, check_
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options import base as base_options
 from quantnas_sr.options.base import load_options
+from quantnas_sr.options.gate import is_our_run, number_of, read_numbers
+from quantnas_sr.registration import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    MODEL_REGISTRY,
+    SharedRegistry,
+    is_ours,
+)
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
 from quantnas_sr.search_space.derived import read_state
 
@@ -67,14 +77,16 @@ def _require(mapping: Any, keys: Iterable[str], where: str) -> None:
             raise OptionError(f"{where}: the key {key!r} is missing")
 
 
-def _registered(key: str, name: Any, registry: Any) -> Any:
-    if name not in registry:
-        raise OptionError(unknown(key.rpartition(".")[2], name, registry.keys(), where=key.rpartition(".")[0]))
-    return registry.get(name)
+def _registered(key: str, name: Any, registry: SharedRegistry) -> Any:
+    found = registry.find(name)
+    if found is None:
+        raise OptionError(unknown(key.rpartition(".")[2], name, registry.names(), where=key.rpartition(".")[0]))
+    return found
 
 
-def _ours(cls: type) -> bool:
-    return any(base.__module__.startswith("quantnas_sr.") for base in cls.__mro__)
+def _is_a(registered: Any, kind: type) -> bool:
+    """As ``issubclass``; a project may also register a function that builds a network."""
+    return isinstance(registered, type) and issubclass(registered, kind)
 
 
 def _check_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
@@ -131,7 +143,7 @@ def supernet_of(source: Union[str, Path, Options], where: str = "the options") -
     network = source["network_g"]
     _require(network, ("type",), f"{where}: network_g")
     cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
-    if not issubclass(cls, Supernet):
+    if not _is_a(cls, Supernet):
         raise OptionError(f"{where}: network_g: type {network['type']} is not of a search. Allowed: QuantNASSupernet")
     arguments = {"scale": source.get("scale", 4), **network}
     _check_built(cls, arguments, f"{where}: network_g")
@@ -158,13 +170,13 @@ def _check_network(opt: Options) -> Optional[nn.Module]:
     network = opt["network_g"]
     _require(network, ("type",), "network_g")
     cls = _registered("network_g.type", network["type"], ARCH_REGISTRY)
-    if opt["model_type"] == "QuantNASSearchModel" and not issubclass(cls, SearchNetwork):
+    if opt["model_type"] == "QuantNASSearchModel" and not _is_a(cls, SearchNetwork):
         raise OptionError(
             f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet, QuantizedSupernet"
         )
-    if issubclass(cls, Supernet):
+    if _is_a(cls, Supernet):
         network.setdefault("scale", opt.get("scale", 4))
-    if not _ours(cls):
+    if not is_ours(cls):
         return None
     net = _check_built(cls, network, "network_g")
     scale = getattr(getattr(net, "genotype", None), "scale", opt.get("scale"))
@@ -174,12 +186,9 @@ def _check_network(opt: Options) -> Optional[nn.Module]:
 
 
 def _check_train(opt: Options, net: Optional[nn.Module]) -> None:
-    train = opt.get("train")
-    needed = ("total_iter", "optim_g", "scheduler")
-    if opt["model_type"] == "QuantNASSearchModel":
-        needed = (*needed, "optim_alpha", "pixel_opt", "hardware_opt", "entropy_opt")
-    _require(train, needed, "train")
-    to_numbers(train, "train")
+    train, model = opt.get("train"), MODEL_REGISTRY.find(opt["model_type"])
+    _require(train, _needed_keys(opt["model_type"], model), "train")
+    _check_numbers(train)
     if opt["model_type"] in _TRAIN_KEYS:
         _check_keys(train, (*SR_MODEL_KEYS, *_TRAIN_KEYS[opt["model_type"]]), "train")
         if train.get("amp") not in (None, *AMP_TYPES):
@@ -190,18 +199,57 @@ def _check_train(opt: Options, net: Optional[nn.Module]) -> None:
     for key in ("optim_g", "optim_alpha", "scheduler"):
         if key in train:
             _require(train[key], ("type",), f"train.{key}")
-    _check_scheduler(train["scheduler"], train["total_iter"])
-    for key in train:
-        if key.startswith("optim_") and train[key]["type"] not in torch_optimizers():
-            raise OptionError(unknown("type", train[key]["type"], torch_optimizers(), where=f"train.{key}"))
-        if key.endswith("_opt") and train[key]:
-            _require(train[key], ("type",), f"train.{key}")
-            cls = _registered(f"train.{key}.type", train[key]["type"], LOSS_REGISTRY)
-            if _ours(cls):
-                loss = _check_built(cls, train[key], f"train.{key}")
-                if isinstance(loss, HardwareCostLoss) and isinstance(net, SearchNetwork):
-                    with _errors_at(f"train.{key}"):
-                        loss.attach(net)
+    if _is_basicsrs(model, "setup_schedulers"):
+        _check_scheduler(train["scheduler"], train["total_iter"])
+    if _is_basicsrs(model, "get_optimizer"):
+        _check_optimizers(train)
+    for key, options in train.items():
+        if key.endswith("_opt") and options:
+            _check_loss(options, f"train.{key}", net)
+
+
+def _needed_keys(model_type: str, model: Any) -> Tuple[str, ...]:
+    needed: Tuple[str, ...] = ("total_iter",)
+    if is_ours(model) or model.__module__.startswith("basicsr."):
+        needed = (*needed, "optim_g", "scheduler")
+    if model_type == "QuantNASSearchModel":
+        needed = (*needed, "optim_alpha", "pixel_opt", "hardware_opt", "entropy_opt")
+    return needed
+
+
+def _is_basicsrs(model: Any, method: str) -> bool:
+    """Whether a model makes its optimizers or schedulers as BasicSR does; a project's own may know other kinds."""
+    return is_ours(model) or getattr(model, method, None) is getattr(BaseModel, method)
+
+
+def _check_numbers(train: Options) -> None:
+    """Turn text into numbers. What is left of text is an error where a number is needed, and a word elsewhere."""
+    read_numbers(train)
+    ours = (*SR_MODEL_KEYS, *SEARCH_KEYS, *TRAINING_KEYS)
+    for key, value in train.items():
+        if key.endswith("_opt") and isinstance(value, Mapping):
+            if not is_ours(LOSS_REGISTRY.find(value.get("type"))):
+                value = {name: entry for name, entry in value.items() if name.endswith("_weight")}
+        elif key not in ours and not key.startswith("optim_"):
+            continue
+        to_numbers({key: value}, "train")
+
+
+def _check_optimizers(train: Options) -> None:
+    for key, options in train.items():
+        if key.startswith("optim_") and options["type"] not in torch_optimizers():
+            raise OptionError(unknown("type", options["type"], torch_optimizers(), where=f"train.{key}"))
+
+
+def _check_loss(options: Any, where: str, net: Optional[nn.Module]) -> None:
+    _require(options, ("type",), where)
+    cls = _registered(f"{where}.type", options["type"], LOSS_REGISTRY)
+    if not is_ours(cls):
+        return
+    loss = _check_built(cls, options, where)
+    if isinstance(loss, HardwareCostLoss) and isinstance(net, SearchNetwork):
+        with _errors_at(where):
+            loss.attach(net)
 
 
 def _check_scheduler(scheduler: Options, total_iter: float) -> None:
@@ -239,10 +287,9 @@ def to_numbers(options: Any, where: str) -> None:
 
 def _number(text: str, where: str) -> float:
     try:
-        number = float(text)
+        return number_of(text)
     except ValueError:
         raise OptionError(f"{where}: {text!r} is not a number") from None
-    return int(number) if number.is_integer() and "." not in text and "-" not in text[1:] else number
 
 
 def _check_dataset(dataset: Options, where: str) -> None:
@@ -270,13 +317,13 @@ def _check_checkpoint(opt: Options) -> None:
         return
     if not Path(path).is_file():
         raise OptionError(f"path.pretrain_network_g: there is no file {path}")
-    if issubclass(ARCH_REGISTRY.get(opt["network_g"]["type"]), DerivedNetwork):
+    if _is_a(ARCH_REGISTRY.find(opt["network_g"]["type"]), DerivedNetwork):
         state = read_state(path, opt["path"].get("param_key_g", "params"))
         DerivedNetwork(opt["network_g"]["genotype"]).set_extra_state(state["_extra_state"])
 
 
 def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
-    """BasicSR's ``parse_options`` with `check` after it."""
+    """BasicSR's ``parse_options``, with `check` after it where the run is this package's."""
 
     @functools.wraps(parse_options)
     def parse(root_path: str, is_train: bool = True) -> Any:
@@ -288,7 +335,12 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             raise OptionError(f"{error.filename}: the options file cannot be read ({error.strerror})") from None
         except yaml.YAMLError as error:
             raise OptionError(f"{' '.join(str(error).split())}: not plain YAML") from None
-        check(opt)
+        ours = is_our_run(opt)
+        check_scales(ours)
+        if ours:
+            check(opt)
+        else:
+            read_numbers(opt.get("train"))
         return opt, args
 
     return parse
