@@ -21,11 +21,11 @@ class _WatchedSpec(ModuleSpec):
         if name == "_initializing" and not value:
             self.__class__ = ModuleSpec
             callbacks = self.__dict__.pop("_callbacks")
-            for callback in callbacks:
-                if self.name in sys.modules:
+            if self.name in sys.modules:
+                for callback in callbacks:
                     callback()
-                else:  # the import has failed: wait for the next one
-                    call_after_import(self.name, callback)
+            elif self._finder is not None:  # the import has failed: wait for the next one
+                sys.meta_path.insert(0, self._finder)
 
 
 class _FirstImport(MetaPathFinder):
@@ -44,6 +44,7 @@ class _FirstImport(MetaPathFinder):
             sys.meta_path.insert(0, self)
         else:
             _watch(spec).extend(self.callbacks)
+            spec._finder = self
         return spec
 
 
@@ -51,7 +52,8 @@ def call_after_import(package: str, callback: Callback) -> None:
     """Call ``callback`` once ``package`` can be used: now, or at the end of the outermost import of one of its modules.
 
     Where the package is not imported yet, that is at the end of its first import, whoever imports it. Callbacks run in
-    the order in which they were given; one that a callback gives runs at once. If an import fails, they wait for the next.
+    the order in which they were given; one that a callback gives runs at once. When an import fails, those that were given
+    during it do not run; those that were given before wait for the next import.
     """
     spec = _outermost(package)
     if spec is not None:
@@ -65,7 +67,7 @@ def call_after_import(package: str, callback: Callback) -> None:
 def _watch(spec: ModuleSpec) -> List[Callback]:
     """The functions that are called at the end of the import of ``spec``."""
     if not isinstance(spec, _WatchedSpec):
-        spec._callbacks = []
+        spec._callbacks, spec._finder = [], None
         spec.__class__ = _WatchedSpec
     return spec._callbacks
 
