@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.errors import DataError, OptionError, check_arguments
+from quantnas_sr.arguments import check_arguments
+from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
 
 

@@ -1,15 +1,16 @@
 """The options file and the command line of BasicSR."""
 
 import functools
+import logging
 import re
 import sys
 from collections import OrderedDict
 from typing import Any, Tuple
 
 import yaml
-from basicsr.utils import options
+from basicsr.utils import logger, options
 
-from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.compat.replacing import alike, rebind
 
 
 class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -34,6 +35,12 @@ def read_plain_yaml() -> None:
         return _PlainLoader, original()[1]
 
     rebind(original, ordered_yaml)
+
+
+def write_as_utf8() -> None:
+    """``copy_opt_file`` reads and writes the options file, and the log is written, in the locale's encoding."""
+    options.open = functools.partial(open, encoding="utf-8", errors="surrogateescape")
+    logger.logging = alike(logging, FileHandler=functools.partial(logging.FileHandler, encoding="utf-8"))
 
 
 def accept_dashed_local_rank() -> None:

@@ -4,8 +4,9 @@ from typing import Any, Mapping, Optional, Tuple, Union
 
 from basicsr.utils.registry import Registry
 
+from quantnas_sr.arguments import check_arguments
 from quantnas_sr.cost.count import LayerCost
-from quantnas_sr.errors import OptionError, check_arguments, unknown
+from quantnas_sr.errors import OptionError, unknown
 
 
 class _LowerCaseRegistry(Registry):

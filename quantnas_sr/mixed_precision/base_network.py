@@ -1,6 +1,5 @@
 """A registered network by its own options, and its convolutions: found, picked by name, replaced."""
 
-import inspect
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
@@ -8,6 +7,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
+from quantnas_sr.arguments import check_arguments
 from quantnas_sr.errors import OptionError, unknown
 
 
@@ -36,11 +36,7 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
     if name not in ARCH_REGISTRY:
         raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where=where))
     cls = ARCH_REGISTRY.get(name)
-    parameters = inspect.signature(cls).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in options:
-        if key not in parameters and not takes_any:
-            raise OptionError(unknown("key", key, parameters, where=where))
+    check_arguments(cls, options, where, strict=False)
     try:
         return cls(**options)
     except Exception as error:

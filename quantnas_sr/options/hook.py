@@ -1,0 +1,123 @@
+"""Puts our reading and checking of options files into BasicSR's ``parse_options``.
+
+Every way to start a run goes through it: our commands, and a project's own train.py that imports this package.
+"""
+
+import argparse
+import ast
+import functools
+from typing import Any, Callable, List, NoReturn, Optional, Tuple
+
+from basicsr.utils import options as basicsr_options
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
+
+from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.errors import OptionError
+from quantnas_sr.options import base
+from quantnas_sr.options.check import check
+from quantnas_sr.options.check_network import check_weights
+from quantnas_sr.options.numbers import to_numbers
+from quantnas_sr.options.read import read_options
+from quantnas_sr.options.registered import found, is_ours
+from quantnas_sr.options.shape import check_shape
+
+
+def concerns_us(opt: Any) -> bool:
+    """Whether a run uses a model, network, dataset or loss of this package: only such runs are checked.
+
+    Args:
+        opt: what an options file holds, whatever that is.
+    """
+    named = [
+        (MODEL_REGISTRY, _get(opt, "model_type")),
+        (ARCH_REGISTRY, _get(opt, "network_g", "type")),
+        *((DATASET_REGISTRY, _get(dataset, "type")) for dataset in _values(_get(opt, "datasets"))),
+        *((LOSS_REGISTRY, _get(loss, "type")) for loss in _values(_get(opt, "train"))),
+    ]
+    return any(is_ours(found(name, registry)) for registry, name in named)
+
+
+def _get(options: Any, *keys: str) -> Any:
+    for key in keys:
+        options = options.get(key) if isinstance(options, dict) else None
+    return options
+
+
+def _values(options: Any) -> List[Any]:
+    return list(options.values()) if isinstance(options, dict) else []
+
+
+class _Arguments(argparse.ArgumentParser):
+    """The arguments of BasicSR's pipelines that matter here; what is wrong with them, BasicSR's own parser says."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False)
+        self.add_argument("-opt")
+        self.add_argument("--force_yml", nargs="+", default=())
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _arguments() -> Tuple[Optional[str], List[str]]:
+    """The options file, and the changes of ``--force_yml``."""
+    try:
+        known, _ = _Arguments().parse_known_args()
+    except ValueError:
+        return None, []
+    return known.opt, list(known.force_yml)
+
+
+def force(opt: Any, changes: List[str]) -> None:
+    """Apply the changes of ``--force_yml`` in place, as BasicSR does.
+
+    Raises:
+        OptionError: a change is not of the form ``key:sub=value``, or goes through a key that is not there.
+    """
+    for change in changes:
+        where = f"--force_yml {change}"
+        keys, _, value = change.partition("=")
+        *parents, last = keys.strip().split(":")
+        if change.count("=") != 1 or not last or '"' in keys or "\\" in keys:
+            raise OptionError(f"{where}: not of the form train:total_iter=1000")
+        options = opt
+        for key in parents:
+            options = options.get(key) if isinstance(options, dict) else None
+            if not isinstance(options, dict):
+                raise OptionError(f"{where}: the options have no mapping {key!r} there")
+        options[last] = _forced_value(value.strip(), where)
+
+
+def _forced_value(text: str, where: str) -> Any:
+    try:
+        return ast.literal_eval(text) if text.startswith("[") else basicsr_options._postprocess_yml_value(text)
+    except (ValueError, SyntaxError):
+        raise OptionError(f"{where}: {text} is neither a number, a word nor a list of them") from None
+
+
+def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
+    """BasicSR's ``parse_options`` between two checks: of the shape of the options, and of what they say."""
+
+    @functools.wraps(parse_options)
+    def parse(root_path: str, is_train: bool = True) -> Any:
+        path, changes = _arguments()
+        raw = None if path is None else read_options(path)
+        ours = concerns_us(raw)
+        if ours:
+            force(raw, changes)
+            check_shape(raw, is_train)
+        opt, args = parse_options(root_path, is_train)
+        to_numbers(opt)
+        if ours or concerns_us(opt):
+            check(opt)
+            check_weights(opt)
+        return opt, args
+
+    return parse
+
+
+def install() -> None:
+    """Read and check the options of every run that BasicSR starts in this process."""
+    base.install()
+    original = basicsr_options.parse_options
+    rebind(original, checked(original))
