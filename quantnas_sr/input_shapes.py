@@ -52,7 +52,7 @@ def input_shape(network: nn.Module) -> Optional[InputShape]:
         None if it takes no image of 3 channels or 1, with sides that are multiples of a number up to 64; or cannot run
         without values.
     """
-    with _disable_current_modes():  # this may be asked in the middle of a run without values
+    with outside_of_modes():
         try:
             network = copy.deepcopy(network).eval()
         except Exception:
@@ -62,6 +62,13 @@ def input_shape(network: nn.Module) -> Optional[InputShape]:
             module._forward_hooks.clear()
         tried = (_tried(network, channels, multiple) for channels in _CHANNELS for multiple in _MULTIPLES)
         return next((found for found in tried if found), None)
+
+
+@contextmanager
+def outside_of_modes() -> Iterator[None]:
+    """Tensors are real ones again: what a network takes may be asked in the middle of a run without values."""
+    with _disable_current_modes():
+        yield
 
 
 def _tried(network: nn.Module, channels: int, multiple: int) -> Optional[InputShape]:
@@ -76,7 +83,7 @@ def _tried(network: nn.Module, channels: int, multiple: int) -> Optional[InputSh
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_failures() -> Iterator[None]:
     """torch logs the traceback of an operation that fails without values, which is an answer here."""
     logger = logging.getLogger(FakeTensorMode.__module__)
     disabled, logger.disabled = logger.disabled, True
@@ -86,7 +93,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = disabled
 
 
-@_quiet()
+@quiet_failures()
 @torch.no_grad()
 def output_shape(network: nn.Module, shape: Tuple[int, ...]) -> Tuple[int, ...]:
     """Shape of a network's output for an input of a shape, without computing it. Raises what the network raises."""

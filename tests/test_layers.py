@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "kinds", "arguments", "input_shapes", "files", "version", "registration", "compat"),
+    ("errors", "kinds", "signatures", "input_shapes", "files", "version", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -33,7 +33,7 @@ OPEN_FLOORS = (0, len(FLOORS) - 1)
 NARROW = {
     "errors": set(),
     "kinds": {"errors"},
-    "arguments": {"errors", "kinds"},
+    "signatures": {"errors", "kinds"},
     "input_shapes": {"errors"},
     "files": set(),
     "version": set(),

@@ -11,7 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.input_shapes import InputShape, input_shape, run_fitting
+from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, run_fitting
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, set_quantize
@@ -75,9 +75,10 @@ class QuantizedArch(nn.Module):
     @cached_property
     def input_shape(self) -> Optional[InputShape]:
         """What the network takes: channels, and sides; None if that cannot be found out."""
-        network = copy.deepcopy(self.network)
-        set_quantize(network, False)
-        return input_shape(network)
+        with outside_of_modes():
+            network = copy.deepcopy(self.network)
+            set_quantize(network, False)
+            return input_shape(network)
 
     @property
     def size_multiple(self) -> int:

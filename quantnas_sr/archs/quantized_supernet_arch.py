@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.errors import OptionError
-from quantnas_sr.input_shapes import InputShape, input_shape, run_fitting
+from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, run_fitting
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.mixed_precision.mixed_conv import MIXED_CONVS, MixedConv, initial_quantizers
@@ -79,7 +79,7 @@ class QuantizedSupernet(SearchNetwork):
     @cached_property
     def input_shape(self) -> Optional[InputShape]:
         """What the network takes: channels, and sides; None if that cannot be found out."""
-        with torch.random.fork_rng(devices=[]):
+        with outside_of_modes(), torch.random.fork_rng(devices=[]):
             return input_shape(self.full_precision())
 
     @property

@@ -7,8 +7,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from quantnas_sr.arguments import check_arguments
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.signatures import check_arguments
 
 
 def build(arch: Any) -> nn.Module:

@@ -31,8 +31,7 @@ def check(opt: Options) -> None:
     net = check_network(opt)
     if opt["is_train"]:
         check_train(opt, net)
-    check_datasets(opt)
-    check_validation(opt)
+    check_validation(opt, check_datasets(opt))
     check_inputs(opt, net)
     check_checkpoints(opt)
 

@@ -7,6 +7,7 @@ from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from quantnas_sr.data.check import check_paired_dataset, check_single_dataset
+from quantnas_sr.data.pairs import Size
 from quantnas_sr.data.search_dataset import QuantNASSearchDataset
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.registered import found, registered
@@ -42,12 +43,16 @@ def channels_of(dataset: Options) -> Optional[int]:
     return 1 if dataset.get("color") == "y" else 3
 
 
-def check_datasets(opt: Options) -> None:
+def check_datasets(opt: Options) -> Dict[str, Size]:
     """Check every dataset, and look at the images of those that BasicSR has for pairs and for single images.
+
+    Returns:
+        By phase, the least height and the least width of a GT image, where they are known.
 
     Raises:
         QuantNASError: one line that names the key, the folder or the image.
     """
+    sizes: Dict[str, Size] = {}
     for phase, dataset in opt["datasets"].items():
         where = f"datasets.{phase}"
         cls = registered(f"{where}.type", dataset["type"], DATASET_REGISTRY)
@@ -58,8 +63,10 @@ def check_datasets(opt: Options) -> None:
             _check_training_type(opt, cls, dataset, where)
         _check_needed(dataset, is_trained_on, where)
         _check_loader(dataset, is_trained_on, where)
-        check_paired_dataset(dataset, where)
+        size = check_paired_dataset(dataset, where)
         check_single_dataset(dataset, where)
+        sizes.update({phase: size} if size else {})
+    return sizes
 
 
 def _check_training_type(opt: Options, cls: type, dataset: Options, where: str) -> None:

@@ -7,7 +7,6 @@ from basicsr.models import lr_scheduler
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
-from quantnas_sr.arguments import check_arguments
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.kinds import TEXT
@@ -17,6 +16,7 @@ from quantnas_sr.options.building import built, errors_at, made
 from quantnas_sr.options.registered import is_ours, registered
 from quantnas_sr.options.tables import ARGUMENTS
 from quantnas_sr.search_space import SearchNetwork
+from quantnas_sr.signatures import check_arguments
 
 Options = Dict[str, Any]
 

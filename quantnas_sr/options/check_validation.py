@@ -1,22 +1,30 @@
 """``val``: its metrics, and whether the datasets have what they need."""
 
 import inspect
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from quantnas_sr.arguments import check_arguments
+from quantnas_sr.data.pairs import Size
 from quantnas_sr.errors import OptionError
 from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options.check_datasets import lacks_gt
 from quantnas_sr.options.registered import registered
 from quantnas_sr.options.tables import ARGUMENTS
+from quantnas_sr.signatures import check_arguments
 
 Options = Dict[str, Any]
 
+#: Side of the window that BasicSR's SSIM looks through.
+_SSIM_WINDOW = 11
 
-def check_validation(opt: Options) -> None:
+
+def check_validation(opt: Options, sizes: Mapping[str, Size]) -> None:
     """Check ``val`` and its metrics.
+
+    Args:
+        opt: checked options.
+        sizes: of `check_datasets`.
 
     Raises:
         OptionError: a key is missing, a metric cannot be computed as it is asked for, or there are no images for it.
@@ -39,6 +47,19 @@ def check_validation(opt: Options) -> None:
                     f"{where}: {metric['type']} compares with GT, and datasets.{phase} has none. "
                     "Allowed: no metrics, calculate_niqe, or PairedImageDataset"
                 )
+            if phase in sizes:
+                _check_border(metric, min(sizes[phase]), where, phase)
+
+
+def _check_border(metric: Options, side: int, where: str, phase: str) -> None:
+    """Something of the smallest image must be left without its border: a pixel, or the window of SSIM."""
+    needed = _SSIM_WINDOW if "ssim" in metric["type"] else 1
+    border = metric.get("crop_border", 0)
+    if side - 2 * border < needed:
+        raise OptionError(
+            f"{where}.crop_border: {border} leaves too little of the smallest image of datasets.{phase}, of {side} "
+            f"pixels. Allowed: at most {max(0, (side - needed) // 2)}"
+        )
 
 
 def _check_metric(metric: Any, where: str) -> bool:

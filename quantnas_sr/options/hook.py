@@ -6,7 +6,7 @@ Every way to start a run goes through it: our commands, and a project's own trai
 import argparse
 import ast
 import functools
-from typing import Any, Callable, List, NoReturn, Optional, Tuple
+from typing import Any, Callable, List, NoReturn, Sequence
 
 from basicsr.utils import options as basicsr_options
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
@@ -53,22 +53,21 @@ class _Arguments(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(add_help=False)
         self.add_argument("-opt")
+        self.add_argument("--debug", action="store_true")
         self.add_argument("--force_yml", nargs="+", default=())
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
-def _arguments() -> Tuple[Optional[str], List[str]]:
-    """The options file, and the changes of ``--force_yml``."""
+def _arguments() -> argparse.Namespace:
     try:
-        known, _ = _Arguments().parse_known_args()
+        return _Arguments().parse_known_args()[0]
     except ValueError:
-        return None, []
-    return known.opt, list(known.force_yml)
+        return argparse.Namespace(opt=None, debug=False, force_yml=())
 
 
-def force(opt: Any, changes: List[str]) -> None:
+def force(opt: Any, changes: Sequence[str]) -> None:
     """Apply the changes of ``--force_yml`` in place, as BasicSR does.
 
     Raises:
@@ -100,13 +99,18 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(parse_options)
     def parse(root_path: str, is_train: bool = True) -> Any:
-        path, changes = _arguments()
-        raw = None if path is None else read_options(path)
+        given = _arguments()
+        raw = None if given.opt is None else read_options(given.opt)
         ours = concerns_us(raw)
         if ours:
-            force(raw, changes)
+            force(raw, given.force_yml)
             check_shape(raw, is_train)
-        opt, args = parse_options(root_path, is_train)
+            if given.debug and "val" in raw and raw["val"] is None:
+                raise OptionError("val: null cannot be used with --debug. Allowed: the key is left out")
+        try:
+            opt, args = parse_options(root_path, is_train)
+        except KeyError as error:
+            raise OptionError(f"the options: the key {error} is missing") from None
         to_numbers(opt)
         if ours or concerns_us(opt):
             check(opt)

@@ -6,11 +6,11 @@ Nothing is looked up or opened here, so that options can be checked before Basic
 import math
 from typing import Any, Dict, Mapping, MutableMapping
 
-from quantnas_sr.arguments import check_keys
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options import tables
 from quantnas_sr.options.numbers import entries, to_numbers
+from quantnas_sr.signatures import check_keys
 
 Options = Dict[str, Any]
 
