@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.mixed_precision.base_network import as_trained
 from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
 from quantnas_sr.signatures import check_arguments
 
@@ -33,8 +34,9 @@ def network_of(state: Dict[str, Tensor], path: Union[str, Path]) -> nn.Module:
     if described is None:
         return derived_from(state, path)
     try:
+        module = described.pop("arch_module")
         check_arguments(QuantizedArch, described, "what it says of its network")
-        network = QuantizedArch(**described)
+        network = QuantizedArch(**{**described, "arch": as_trained(described["arch"], module)})
         network.load_state_dict(state)
     except OptionError as error:
         raise DataError(f"{path}: {error}") from None
@@ -52,13 +54,13 @@ def scale_of(network: nn.Module) -> int:
 
 
 def _description(state: Dict[str, Tensor]) -> Optional[Dict[str, Any]]:
-    """The arguments of a `QuantizedArch`, or None where the checkpoint is of something else."""
+    """The arguments of a `QuantizedArch` and its ``arch_module``; None where the checkpoint is of something else."""
     try:
         data = json.loads(bytes(state[EXTRA_STATE].tolist()))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     described = data.get("quantized_arch") if isinstance(data, dict) else None
-    return described if isinstance(described, dict) else None
+    return {**described, "arch_module": data.get("arch_module")} if isinstance(described, dict) else None
 
 
 def _check_finite(state: Dict[str, Tensor], path: Union[str, Path]) -> None:

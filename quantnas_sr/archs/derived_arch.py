@@ -1,7 +1,6 @@
 """Networks that a search found, for ``network_g: {type: ..., genotype: FILE}``."""
 
-from basicsr.utils.registry import ARCH_REGISTRY
-
+from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space import DerivedNetwork
 
 

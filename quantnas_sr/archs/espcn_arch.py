@@ -3,10 +3,10 @@
 from typing import Callable, Dict
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.registration import ARCH_REGISTRY
 
 _ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 _SCALES = (2, 3, 4)

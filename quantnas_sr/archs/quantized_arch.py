@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, unknown
@@ -15,6 +14,7 @@ from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, 
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, set_quantize
+from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space.derived import EXTRA_STATE
 
 
@@ -94,7 +94,8 @@ class QuantizedArch(nn.Module):
     def state_dict(self, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         """That of the network, without a prefix of ours, and what it is built from: JSON as bytes."""
         state = self.network.state_dict(*args, **kwargs)
-        described = json.dumps({"quantized_arch": self.arguments}, default=list)
+        network = {"quantized_arch": self.arguments, "arch_module": type(self.network).__module__}
+        described = json.dumps(network, default=list)
         state[kwargs.get("prefix", "") + EXTRA_STATE] = torch.tensor(list(described.encode()), dtype=torch.uint8)
         return state
 

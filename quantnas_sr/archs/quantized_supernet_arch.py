@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
@@ -14,6 +13,7 @@ from quantnas_sr.mixed_precision.base_network import build, convolutions, matchi
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.mixed_precision.mixed_conv import MIXED_CONVS, MixedConv, initial_quantizers
 from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION
+from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
 from quantnas_sr.search_space.space import check_choice
 

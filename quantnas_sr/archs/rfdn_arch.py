@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space import ESA
 
 

@@ -1,7 +1,6 @@
 """The search network, for ``network_g`` of a search."""
 
-from basicsr.utils.registry import ARCH_REGISTRY
-
+from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space import Supernet
 
 

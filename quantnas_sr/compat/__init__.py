@@ -23,16 +23,16 @@ def apply() -> None:
 
 
 def _patch_basicsr() -> None:
-    from quantnas_sr.compat import data, models, no_cuda, options
+    from quantnas_sr.compat import data, models, no_cuda, options, resume
 
     models.load_weights_only()
     models.offer_torch_optimizers()
     models.average_buffers()
-    no_cuda.resume_without_cuda()
+    resume.resume_anywhere()
     no_cuda.distribute_without_cuda()
     no_cuda.wrap_network_without_cuda()
     options.read_plain_yaml()
     options.write_as_utf8()
-    options.accept_dashed_local_rank()
+    options.prepare_runs()
     data.name_broken_pairs()
     data.report_prefetch_failures()

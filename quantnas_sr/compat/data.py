@@ -18,17 +18,26 @@ def name_broken_pairs() -> None:
 
     @functools.wraps(original)
     def __getitem__(self: PairedImageDataset, index: int) -> Dict[str, Any]:
-        pair = self.paths[index]
         try:
             item = original(self, index)
         except Exception as error:
-            _blame_pair(self, pair, error)
+            pair = _pair(self, index)
+            if pair is not None:
+                _blame_pair(self, pair, error)
             raise
-        if self.opt["phase"] != "train":
-            _check_scale(self, pair, item)
+        _check_scale(self, index, item)
         return item
 
     PairedImageDataset.__getitem__ = __getitem__
+
+
+def _pair(dataset: PairedImageDataset, index: int) -> Optional[Dict[str, str]]:
+    """The paths of a pair; None past the end, and in a project's own version of the dataset that keeps other things."""
+    try:
+        pair = dataset.paths[index]
+        return pair if {"gt_path", "lq_path"} <= pair.keys() else None
+    except (AttributeError, IndexError, TypeError):
+        return None
 
 
 def _blame_pair(dataset: PairedImageDataset, pair: Dict[str, str], error: Exception) -> None:
@@ -55,10 +64,12 @@ def _image_problem(dataset: PairedImageDataset, pair: Dict[str, str], kind: str)
     return None
 
 
-def _check_scale(dataset: PairedImageDataset, pair: Dict[str, str], item: Dict[str, Any]) -> None:
+def _check_scale(dataset: PairedImageDataset, index: int, item: Dict[str, Any]) -> None:
     """Outside of training BasicSR crops a GT that is too large, and lets one through that is too small."""
+    pair, scale = _pair(dataset, index), dataset.opt.get("scale")
+    if dataset.opt["phase"] == "train" or pair is None or scale is None or not {"gt", "lq"} <= item.keys():
+        return
     gt, lq = tuple(item["gt"].shape[-2:]), tuple(item["lq"].shape[-2:])
-    scale = dataset.opt["scale"]
     if gt != (lq[0] * scale, lq[1] * scale):
         raise DataError(f"{_name_pair(dataset, pair)}: GT {gt} is smaller than {scale} times LQ {lq}")
 

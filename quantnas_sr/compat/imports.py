@@ -4,9 +4,9 @@ import importlib.util
 import multiprocessing
 import sys
 import types
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from typing import Any, Callable, List, Optional
+from typing import Callable
+
+from quantnas_sr.compat.end_of_import import call_after_import
 
 
 def provide_functional_tensor() -> None:
@@ -33,39 +33,13 @@ def reach_child_processes() -> None:
     multiprocessing.current_process()._config["quantnas_sr"] = _ImportsQuantNAS()
 
 
-_waiting: List[Callable[[], None]] = []
-
-
-class _LastImport(MetaPathFinder):
-    """Calls those who wait when ``basicsr.version`` is looked up, the last thing ``basicsr/__init__`` imports."""
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
-        if fullname != "basicsr.version":
-            return None
-        sys.meta_path.remove(self)
-        callbacks = _waiting[:]
-        _waiting.clear()
-        for callback in callbacks:
-            callback()
-        return importlib.util.find_spec(fullname)
-
-
 def when_basicsr_is_imported(callback: Callable[[], None]) -> None:
     """Call ``callback`` once all of BasicSR can be used: now, or at the end of its import if that is going on.
 
     It is going on when a file in the ``archs/`` folder of a BasicSR clone imports us: that folder is scanned first, so
-    importing ``basicsr.models`` there would be circular. Callbacks run in the order in which they were given.
+    importing ``basicsr.models`` there would be circular.
     """
-    if not _is_being_imported():
+    if "basicsr" not in sys.modules:
         import basicsr  # noqa: F401
 
-        callback()
-        return
-    if not _waiting:
-        sys.meta_path.insert(0, _LastImport())
-    _waiting.append(callback)
-
-
-def _is_being_imported() -> bool:
-    spec = getattr(sys.modules.get("basicsr"), "__spec__", None)
-    return getattr(spec, "_initializing", False) and "basicsr.version" not in sys.modules
+    call_after_import("basicsr", callback)

@@ -6,7 +6,6 @@ import types
 from typing import Any, Callable, Dict, Type
 
 import torch
-from basicsr import train
 from basicsr.models import base_model
 from basicsr.models.base_model import BaseModel
 from torch import nn
@@ -18,8 +17,7 @@ from quantnas_sr.errors import OptionError, unknown
 def load_weights_only() -> None:
     """Before torch 2.6, ``torch.load`` runs whatever code a downloaded checkpoint contains."""
     if torch.__version__ < (2, 6):
-        safe = alike(torch, load=functools.partial(torch.load, weights_only=True))
-        train.torch = base_model.torch = safe
+        base_model.torch = alike(torch, load=functools.partial(torch.load, weights_only=True))
 
 
 def offer_torch_optimizers() -> None:
@@ -59,8 +57,10 @@ def average_buffers() -> None:
     def model_ema(self: BaseModel, decay: float = 0.999) -> None:
         original(self, decay)
         buffers = dict(self.get_bare_model(self.net_g).named_buffers())
-        for name, buffer in self.net_g_ema.named_buffers():
-            _follow(buffer, buffers[name], decay)
+        for name, average in self.net_g_ema.named_buffers():
+            value = buffers.get(name)
+            if value is not None and value.shape == average.shape:  # masks may depend on the size of the last input
+                _follow(average, value, decay)
 
     BaseModel.model_ema = model_ema
 
@@ -75,7 +75,11 @@ def _follow(average: torch.Tensor, value: torch.Tensor, decay: float) -> None:
 
 
 def _buffers_follow(model_ema: Callable) -> bool:
+    """Whether a ``model_ema`` does it by itself. One that needs more of a model than BasicSR's is left alone."""
     probe = types.SimpleNamespace(net_g=nn.BatchNorm1d(1), net_g_ema=nn.BatchNorm1d(1), get_bare_model=lambda net: net)
     probe.net_g.running_mean.fill_(1)
-    model_ema(probe, 0)
+    try:
+        model_ema(probe, 0)
+    except AttributeError:
+        return True
     return bool(probe.net_g_ema.running_mean == 1)

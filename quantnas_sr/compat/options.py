@@ -1,16 +1,17 @@
-"""The options file and the command line of BasicSR."""
+"""The options file, the command line and the beginning of a run of BasicSR."""
 
 import functools
 import logging
 import re
 import sys
 from collections import OrderedDict
-from typing import Any, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import yaml
 from basicsr.utils import logger, options
 
 from quantnas_sr.compat.replacing import alike, rebind
+from quantnas_sr.compat.resume import resume_anywhere
 
 
 class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -22,6 +23,22 @@ def _ordered_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Ordered
 
 
 _PlainLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ordered_mapping)
+
+#: Python's own types by their YAML tags: plain data too, which BasicSR's loader builds and a safe loader refuses.
+_BUILT_IN: Dict[str, Callable[[Any, yaml.Node], Any]] = {
+    "tuple": lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
+    "list": lambda loader, node: loader.construct_sequence(node, deep=True),
+    "dict": lambda loader, node: dict(loader.construct_pairs(node, deep=True)),
+    "str": lambda loader, node: loader.construct_scalar(node),
+    "unicode": lambda loader, node: loader.construct_scalar(node),
+    "int": yaml.SafeLoader.construct_yaml_int,
+    "float": yaml.SafeLoader.construct_yaml_float,
+    "bool": yaml.SafeLoader.construct_yaml_bool,
+    "none": yaml.SafeLoader.construct_yaml_null,
+    "complex": lambda loader, node: complex(loader.construct_scalar(node)),
+}
+for _name, _construct in _BUILT_IN.items():
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:python/{_name}", _construct)
 
 
 def read_plain_yaml() -> None:
@@ -43,12 +60,17 @@ def write_as_utf8() -> None:
     logger.logging = alike(logging, FileHandler=functools.partial(logging.FileHandler, encoding="utf-8"))
 
 
-def accept_dashed_local_rank() -> None:
-    """``torch.distributed.launch`` passes ``--local-rank`` since torch 2.0, which ``parse_options`` does not know."""
+def prepare_runs() -> None:
+    """``parse_options`` is the first thing that a run calls, and does not know ``--local-rank``.
+
+    ``torch.distributed.launch`` passes it since torch 2.0. And what is to be mended in the script itself
+    (`resume_anywhere`) exists by now.
+    """
     original = options.parse_options
 
     @functools.wraps(original)
-    def parse_options(*args: Any, **kwargs: Any) -> Tuple[Any, Any]:
+    def parse_options(*args: Any, **kwargs: Any) -> Any:
+        resume_anywhere()
         sys.argv[1:] = [re.sub(r"^--local-rank\b", "--local_rank", argument) for argument in sys.argv[1:]]
         return original(*args, **kwargs)
 

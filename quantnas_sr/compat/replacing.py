@@ -1,17 +1,22 @@
-"""Three ways to change what a module of BasicSR sees, without touching its text."""
+"""Ways to change what BasicSR's functions see, without touching their text."""
 
 import sys
 import types
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Dict, Iterator, List
+
+
+def loaded_namespaces() -> List[Dict[str, Any]]:
+    """The global variables of every loaded module. A module that is loaded when it is first used stays unloaded."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
+    return [types.ModuleType.__getattribute__(module, "__dict__") for module in modules]
 
 
 def rebind(original: Callable, replacement: Callable) -> None:
-    """Put ``replacement`` wherever a loaded module holds ``original``, ``from m import f`` included."""
-    name = original.__name__
-    for module in list(sys.modules.values()):
-        if getattr(module, "__dict__", {}).get(name) is original:
-            setattr(module, name, replacement)
+    """Put ``replacement`` wherever a loaded module holds ``original``: ``from m import f as g`` included."""
+    for namespace in loaded_namespaces():
+        for name in [name for name, value in list(namespace.items()) if value is original]:
+            namespace[name] = replacement
 
 
 def alike(module: types.ModuleType, **own: Any) -> types.ModuleType:
@@ -29,11 +34,11 @@ def alike(module: types.ModuleType, **own: Any) -> types.ModuleType:
 
 
 @contextmanager
-def replaced(module: types.ModuleType, **own: Any) -> Iterator[None]:
-    """Within the block, the globals of ``module`` named in ``own`` have these values."""
-    before = {name: getattr(module, name) for name in own}
-    vars(module).update(own)
+def replaced(namespace: Dict[str, Any], **own: Any) -> Iterator[None]:
+    """Within the block, those global variables in ``namespace`` that ``own`` names have these values."""
+    before = {name: namespace[name] for name in own if name in namespace}
+    namespace.update({name: own[name] for name in before})
     try:
         yield
     finally:
-        vars(module).update(before)
+        namespace.update(before)

@@ -4,10 +4,10 @@ from typing import Any, Dict
 
 import torch
 from basicsr.data import build_dataset
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from quantnas_sr.errors import OptionError
+from quantnas_sr.registration import DATASET_REGISTRY
 
 #: The split depends on this and the number of images alone, so that every process and every run has the same.
 _SPLIT_SEED = 0

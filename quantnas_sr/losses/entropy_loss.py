@@ -4,10 +4,10 @@ import math
 from typing import Mapping
 
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
+from quantnas_sr.registration import LOSS_REGISTRY
 
 
 def entropy_factor(epoch: int, epochs: int, warmup: int = 0) -> float:

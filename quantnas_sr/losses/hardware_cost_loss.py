@@ -4,12 +4,12 @@ import math
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from quantnas_sr.cost import Budget, build_cost, edge_costs, expected_cost
 from quantnas_sr.errors import OptionError
 from quantnas_sr.losses.penalty import AdaptivePenalty
+from quantnas_sr.registration import LOSS_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
 from quantnas_sr.search_space.space import check_positive
 

@@ -1,13 +1,13 @@
 """A registered network by its own options, and its convolutions: found, picked by name, replaced."""
 
 from fnmatch import fnmatchcase
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX, is_ours
 from quantnas_sr.signatures import check_arguments
 
 
@@ -33,14 +33,44 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
     if not isinstance(arch, Mapping) or not isinstance(arch.get("type"), str):
         raise OptionError(f"{where}: {arch!r} is not a mapping with the key 'type'")
     name, options = arch["type"], {key: value for key, value in arch.items() if key != "type"}
-    if name not in ARCH_REGISTRY:
-        raise OptionError(unknown("type", name, ARCH_REGISTRY.keys(), where=where))
-    cls = ARCH_REGISTRY.get(name)
-    check_arguments(cls, options, where, strict=False)
+    cls = ARCH_REGISTRY.find(name)
+    if cls is None:
+        raise OptionError(unknown("type", name, ARCH_REGISTRY.names(), where=where))
+    try:
+        check_arguments(cls, options, where, strict=False)
+    except OptionError as error:
+        raise OptionError(f"{error}{_whose(name, cls)}") from None
     try:
         return cls(**options)
     except Exception as error:
         raise OptionError(f"{where}: {name} cannot be built: {' '.join(str(error).split())}") from error
+
+
+def _whose(name: str, cls: Any) -> str:
+    """A hint where a project has a network of the same name as one of this package."""
+    ours = name + SUFFIX
+    return "" if is_ours(cls) or ours not in ARCH_REGISTRY else f" ({name} is {cls.__module__}'s here, ours is {ours})"
+
+
+def as_trained(arch: Any, module: Optional[str]) -> Any:
+    """The options of the network in a checkpoint, with a ``type`` that names the very class that was trained.
+
+    Args:
+        arch: as the checkpoint has them.
+        module: of the class. None in older checkpoints, which could not be made where another class had its name.
+
+    Raises:
+        OptionError: it was a class of another project that is not imported here.
+    """
+    name = arch.get("type") if isinstance(arch, Mapping) else None
+    if not isinstance(name, str):
+        return arch
+    if not isinstance(module, str) or module.startswith("quantnas_sr."):
+        ours = name.removesuffix(SUFFIX) + SUFFIX
+        return {**arch, "type": ours} if ours in ARCH_REGISTRY else arch
+    if is_ours(ARCH_REGISTRY.find(name)):
+        raise OptionError(f"arch: {name} of {module} was trained, and that is not imported here, only ours")
+    return arch
 
 
 def convolutions(network: nn.Module) -> Dict[str, nn.Conv2d]:

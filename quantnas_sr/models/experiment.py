@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
 from quantnas_sr.errors import DataError
@@ -20,6 +19,7 @@ from quantnas_sr.files import written_aside
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.registration import METRIC_REGISTRY
 
 
 def random_state() -> Dict[str, Any]:
@@ -203,7 +203,7 @@ class ExperimentModel(SRModel):
 
 
 def _compares_with_gt(metric: Dict[str, Any]) -> bool:
-    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric["type"])).parameters
+    return "img2" in inspect.signature(METRIC_REGISTRY.find(metric["type"])).parameters
 
 
 def _plain(value: Any) -> Any:

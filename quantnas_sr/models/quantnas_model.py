@@ -6,12 +6,12 @@ from typing import Any, Dict, List
 
 import torch
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.cost import count
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.step_rates import separate_steps, set_rates
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
+from quantnas_sr.registration import MODEL_REGISTRY
 
 #: Images of so many iterations set the trained steps of activations, unless the options say otherwise; but at most a
 #: tenth of a training.

@@ -8,13 +8,13 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.registration import MODEL_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
 
 #: How often in a search with a budget the penalty is adapted.

@@ -13,7 +13,11 @@ from basicsr.utils import options as basicsr_options
 
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
+from quantnas_sr.options.gate import is_our_run
 from quantnas_sr.options.numbers import to_numbers
+
+#: Keys without which BasicSR runs no options file.
+_OF_EVERY_RUN = ("name", "model_type", "num_gpu", "datasets", "path")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any]:
@@ -46,11 +50,19 @@ def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
 
         def get_single_data(self) -> Any:
             data = super().get_single_data()
-            if self._files and isinstance(data, Mapping):
-                to_numbers(data)
-            if not self._files or not isinstance(data, Mapping) or "base" not in data:
+            if not self._files or not isinstance(data, Mapping):
                 return data
-            return merged(self._base(data.pop("base")), data)
+            if "base" in data and not self._is_others(data):
+                data = merged(self._base(data.pop("base")), data)
+            if len(self._files) == 1 and is_our_run(data):
+                to_numbers(data)
+            return data
+
+        def _is_others(self, data: Mapping[str, Any]) -> bool:
+            """Whether ``base`` is a key of another project: the options are whole, and it names no file."""
+            given = data["base"]
+            is_file = isinstance(given, str) and (self._files[-1].parent / given).is_file()
+            return not is_file and all(key in data for key in _OF_EVERY_RUN)
 
         def _base(self, given: Any) -> Any:
             here = self._files[-1]

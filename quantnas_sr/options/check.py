@@ -3,7 +3,6 @@
 from typing import Any, Dict
 
 import torch
-from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.check_datasets import check_datasets
@@ -13,6 +12,7 @@ from quantnas_sr.options.check_train import check_train
 from quantnas_sr.options.check_validation import check_validation
 from quantnas_sr.options.registered import registered
 from quantnas_sr.options.shape import check_shape
+from quantnas_sr.registration import MODEL_REGISTRY
 
 Options = Dict[str, Any]
 

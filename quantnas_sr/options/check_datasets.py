@@ -4,14 +4,14 @@ from typing import Any, Dict, Optional
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
-from basicsr.utils.registry import DATASET_REGISTRY
 
 from quantnas_sr.data.check import check_paired_dataset, check_single_dataset
 from quantnas_sr.data.pairs import Size
 from quantnas_sr.data.search_dataset import QuantNASSearchDataset
 from quantnas_sr.errors import OptionError
-from quantnas_sr.options.registered import found, registered
+from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.options.tables import DATASET, PATCH_KEYS
+from quantnas_sr.registration import DATASET_REGISTRY
 
 Options = Dict[str, Any]
 
@@ -25,15 +25,14 @@ _NEEDED = {
 def image_class(dataset: Options) -> Optional[type]:
     """The class that reads the images: that of a dataset, or of what `QuantNASSearchDataset` splits."""
     name = dataset.get("type")
-    if found(name, DATASET_REGISTRY) is QuantNASSearchDataset:
+    if DATASET_REGISTRY.find(name) is QuantNASSearchDataset:
         name = dataset.get("dataset", "PairedImageDataset")
-    return found(name, DATASET_REGISTRY)
+    return DATASET_REGISTRY.find(name)
 
 
 def lacks_gt(dataset: Options) -> bool:
     """Whether a dataset has no high-resolution images to compare with."""
-    cls = image_class(dataset)
-    return cls is not None and issubclass(cls, SingleImageDataset)
+    return is_a(image_class(dataset), SingleImageDataset)
 
 
 def channels_of(dataset: Options) -> Optional[int]:

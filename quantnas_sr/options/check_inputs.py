@@ -20,16 +20,18 @@ _OF_SEARCH_SPACES = 3
 _SIDE = 48
 
 
-def check_inputs(opt: Options, net: nn.Module) -> None:
+def check_inputs(opt: Options, net: Optional[nn.Module]) -> None:
     """Try the network on an image of the size of a training patch, and on one of each other dataset, without values.
 
     Args:
         opt: checked options.
-        net: of `check_network`.
+        net: of `check_network`; without it nothing is tried.
 
     Raises:
         OptionError: it does not take such images, or makes others of them than the dataset's GT.
     """
+    if net is None:
+        return
     if isinstance(net, (Supernet, DerivedNetwork)):
         for phase, dataset in opt["datasets"].items():
             if channels_of(dataset) not in (None, _OF_SEARCH_SPACES):

@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options.building import built
-from quantnas_sr.options.registered import is_ours, registered
+from quantnas_sr.options.registered import is_a, registered
+from quantnas_sr.registration import ARCH_REGISTRY, is_ours
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
 from quantnas_sr.search_space.derived import read_state
 
 Options = Dict[str, Any]
 
 
-def network_class(network: Any, where: str = "network_g") -> type:
-    """The registered class of a network's options.
+def network_class(network: Any, where: str = "network_g") -> Any:
+    """The registered class of a network's options, or a function that builds it.
 
     Raises:
         OptionError: there is none.
@@ -29,20 +29,22 @@ def network_class(network: Any, where: str = "network_g") -> type:
     return registered(f"{where}.type", network["type"], ARCH_REGISTRY)
 
 
-def check_network(opt: Options) -> nn.Module:
-    """Build the network of a run; one of a search space takes no memory.
+def check_network(opt: Options) -> Optional[nn.Module]:
+    """Build the network of a run; one of a search space takes no memory. A function of a project is not called: None.
 
     Raises:
         QuantNASError: it cannot be built, or does not fit the other options.
     """
     network = opt["network_g"]
     cls = network_class(network)
-    if opt["model_type"] == "QuantNASSearchModel" and not issubclass(cls, SearchNetwork):
+    if opt["model_type"] == "QuantNASSearchModel" and not is_a(cls, SearchNetwork):
         raise OptionError(
             f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet, QuantizedSupernet"
         )
-    if issubclass(cls, Supernet):
+    if is_a(cls, Supernet):
         network.setdefault("scale", opt.get("scale", 4))
+    if not isinstance(cls, type):
+        return None
     if not is_ours(cls):
         return built(cls, network, "network_g", {}, "cpu")
     net = built(cls, network, "network_g", {})
@@ -72,7 +74,7 @@ def check_checkpoints(opt: Options) -> None:
         return
     if not Path(path).is_file():
         raise OptionError(f"path.pretrain_network_g: there is no file {path}")
-    if issubclass(network_class(opt["network_g"]), DerivedNetwork):
+    if is_a(network_class(opt["network_g"]), DerivedNetwork):
         state = read_state(path, opt["path"].get("param_key_g", "params"))
         with torch.device("meta"):
             DerivedNetwork(opt["network_g"]["genotype"]).set_extra_state(state["_extra_state"])

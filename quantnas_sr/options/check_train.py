@@ -1,20 +1,21 @@
 """``train``: optimizers, the schedule of the learning rate, losses."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 from basicsr.models import lr_scheduler
-from basicsr.utils.registry import LOSS_REGISTRY
+from basicsr.models.base_model import BaseModel
 from torch import nn
 
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.kinds import TEXT
+from quantnas_sr.kinds import MAPPING, TEXT
 from quantnas_sr.losses.entropy_loss import EntropyLoss
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options.building import built, errors_at, made
-from quantnas_sr.options.registered import is_ours, registered
+from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.options.tables import ARGUMENTS
+from quantnas_sr.registration import LOSS_REGISTRY, MODEL_REGISTRY, is_ours
 from quantnas_sr.search_space import SearchNetwork
 from quantnas_sr.signatures import check_arguments
 
@@ -27,30 +28,37 @@ _SCHEDULERS = {
 }
 
 
-def check_train(opt: Options, net: nn.Module) -> None:
+def check_train(opt: Options, net: Optional[nn.Module]) -> None:
     """Build the optimizers, the schedule and our losses.
 
     Raises:
         OptionError: one of them cannot be built, or an argument is not allowed.
     """
-    train = opt["train"]
+    train, model = opt["train"], MODEL_REGISTRY.find(opt["model_type"])
     for key in train:
-        if key.startswith("optim_") and train[key] is not None:
+        if key.startswith("optim_") and train[key] is not None and _is_basicsrs(model, "get_optimizer"):
             _check_optimizer(train[key], f"train.{key}")
-    _check_scheduler(train["scheduler"], train["total_iter"])
+    if _is_basicsrs(model, "setup_schedulers"):
+        _check_scheduler(train["scheduler"], train["total_iter"])
     if train.get("calibration_iter", 0) >= train["total_iter"]:
         raise OptionError(
             f"train.calibration_iter: {train['calibration_iter']} leaves none of total_iter {train['total_iter']} "
             "to train in. Allowed: less than total_iter"
         )
-    if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
+    if is_ours(model) and train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
         raise OptionError("train: there is no loss: the key 'pixel_opt' is missing")
     for key in train:
         if key.endswith("_opt") and train[key] is not None:
             _check_loss(train[key], key, net)
 
 
+def _is_basicsrs(model: Any, method: str) -> bool:
+    """Whether a model makes its optimizers or schedules as BasicSR does; a project's own may know other kinds."""
+    return is_ours(model) or getattr(model, method, None) is getattr(BaseModel, method)
+
+
 def _type(options: Any, where: str) -> str:
+    MAPPING.checked(options, where)
     if options.get("type") is None:
         raise OptionError(f"{where}: the key 'type' is missing")
     return TEXT.checked(options["type"], f"{where}.type")
@@ -85,7 +93,7 @@ def _check_scheduler(options: Options, total_iter: int) -> None:
         raise OptionError(f"train.scheduler.periods: {periods} end before total_iter {total_iter}")
 
 
-def _check_loss(options: Options, key: str, net: nn.Module) -> None:
+def _check_loss(options: Options, key: str, net: Optional[nn.Module]) -> None:
     where = f"train.{key}"
     cls = registered(f"{where}.type", _type(options, where), LOSS_REGISTRY)
     allowed = _allowed_loss(key, cls)
@@ -105,8 +113,8 @@ def _check_loss(options: Options, key: str, net: nn.Module) -> None:
 def _allowed_loss(key: str, cls: type) -> str:
     """What may stand under this key if ``cls`` may not; empty if it may."""
     if key == "hardware_opt":
-        return "" if issubclass(cls, HardwareCostLoss) else "HardwareCostLoss"
+        return "" if is_a(cls, HardwareCostLoss) else "HardwareCostLoss"
     if key == "entropy_opt":
-        is_other = issubclass(cls, HardwareCostLoss) or cls.__module__.startswith("basicsr.")
+        is_other = is_a(cls, HardwareCostLoss) or cls.__module__.startswith("basicsr.")
         return "EntropyLoss" if is_other else ""
-    return "L1Loss, for example" if issubclass(cls, (HardwareCostLoss, EntropyLoss)) else ""
+    return "L1Loss, for example" if is_a(cls, (HardwareCostLoss, EntropyLoss)) else ""

@@ -6,45 +6,19 @@ Every way to start a run goes through it: our commands, and a project's own trai
 import argparse
 import ast
 import functools
-from typing import Any, Callable, List, NoReturn, Sequence
+from typing import Any, Callable, NoReturn, Sequence
 
 from basicsr.utils import options as basicsr_options
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options import base
 from quantnas_sr.options.check import check
 from quantnas_sr.options.check_network import check_weights
+from quantnas_sr.options.gate import is_our_run, read_numbers
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.options.read import read_options
-from quantnas_sr.options.registered import found, is_ours
 from quantnas_sr.options.shape import check_shape
-
-
-def concerns_us(opt: Any) -> bool:
-    """Whether a run uses a model, network, dataset or loss of this package: only such runs are checked.
-
-    Args:
-        opt: what an options file holds, whatever that is.
-    """
-    named = [
-        (MODEL_REGISTRY, _get(opt, "model_type")),
-        (ARCH_REGISTRY, _get(opt, "network_g", "type")),
-        *((DATASET_REGISTRY, _get(dataset, "type")) for dataset in _values(_get(opt, "datasets"))),
-        *((LOSS_REGISTRY, _get(loss, "type")) for loss in _values(_get(opt, "train"))),
-    ]
-    return any(is_ours(found(name, registry)) for registry, name in named)
-
-
-def _get(options: Any, *keys: str) -> Any:
-    for key in keys:
-        options = options.get(key) if isinstance(options, dict) else None
-    return options
-
-
-def _values(options: Any) -> List[Any]:
-    return list(options.values()) if isinstance(options, dict) else []
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -101,7 +75,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
     def parse(root_path: str, is_train: bool = True) -> Any:
         given = _arguments()
         raw = None if given.opt is None else read_options(given.opt)
-        ours = concerns_us(raw)
+        ours = is_our_run(raw)
         if ours:
             force(raw, given.force_yml)
             check_shape(raw, is_train)
@@ -111,10 +85,12 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             opt, args = parse_options(root_path, is_train)
         except KeyError as error:
             raise OptionError(f"the options: the key {error} is missing") from None
-        to_numbers(opt)
-        if ours or concerns_us(opt):
+        if ours or is_our_run(opt):
+            to_numbers(opt)
             check(opt)
             check_weights(opt)
+        else:
+            read_numbers(opt.get("train"))
         return opt, args
 
     return parse

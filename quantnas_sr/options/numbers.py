@@ -3,6 +3,7 @@
 import re
 from typing import Any, Iterator, List, Mapping, Tuple
 
+from quantnas_sr.options.gate import number_of
 from quantnas_sr.options.tables import TEXT_KEYS
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -34,18 +35,9 @@ def to_numbers(options: Any) -> None:
     """
     for holder, key, value, place in entries(options):
         if isinstance(value, str) and _NUMBER.fullmatch(value) and not _is_text(place):
-            holder[key] = _number(value)
+            holder[key] = number_of(value)
 
 
 def _is_text(place: str) -> bool:
     keys = place.split(".")
     return keys[0] == "path" or any(key in TEXT_KEYS or key.startswith("dataroot") for key in keys)
-
-
-def _number(text: str) -> float:
-    """
-    >>> _number("5e1"), _number("1e-4"), _number("2.0"), _number("64")
-    (50, 0.0001, 2.0, 64)
-    """
-    number = float(text)
-    return int(number) if number.is_integer() and "." not in text and "-" not in text[1:] else number

@@ -12,6 +12,7 @@ from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.building import built, errors_at
 from quantnas_sr.options.check_network import network_class
+from quantnas_sr.options.registered import is_a
 from quantnas_sr.search_space import Supernet
 
 Options = Dict[str, Any]
@@ -46,7 +47,7 @@ def supernet_of(source: Union[str, Path, Options], where: str = "the options") -
         raise OptionError(f"{where}: the key 'network_g' is missing")
     network = source["network_g"]
     cls = network_class(network, f"{where}: network_g")
-    if not issubclass(cls, Supernet):
+    if not is_a(cls, Supernet):
         raise OptionError(f"{where}: network_g: type {network['type']} is not a supernet. Allowed: QuantNASSupernet")
     arguments = {"scale": source.get("scale", 4), **network}
     built(cls, arguments, f"{where}: network_g", {})

@@ -10,6 +10,7 @@ from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options import tables
 from quantnas_sr.options.numbers import entries, to_numbers
+from quantnas_sr.registration import MODEL_REGISTRY, is_ours
 from quantnas_sr.signatures import check_keys
 
 Options = Dict[str, Any]
@@ -32,7 +33,7 @@ def check_shape(opt: Any, is_train: bool) -> None:
     strict = opt["model_type"] in tables.TRAIN
     check_section(opt["path"], tables.PATH, "path", is_train, strict)
     if is_train:
-        check_section(opt["train"], tables.TRAIN.get(opt["model_type"], tables.SR_TRAIN), "train", is_train, strict)
+        check_section(opt["train"], _train_table(opt["model_type"]), "train", is_train, strict)
         check_section(opt["logger"], tables.LOGGER, "logger", is_train, strict)
         if opt["logger"].get("wandb") is not None:
             check_section(opt["logger"]["wandb"], tables.WANDB, "logger.wandb", is_train, strict)
@@ -41,6 +42,15 @@ def check_shape(opt: Any, is_train: bool) -> None:
     if opt.get("dist_params") is not None:
         check_section(opt["dist_params"], tables.DIST_PARAMS, "dist_params", is_train, strict=False)
     _check_datasets(opt["datasets"], is_train)
+
+
+def _train_table(model_type: Any) -> tables.Table:
+    """Of a model of BasicSR or of ours; a project's own may do without optimizer and schedule."""
+    known = tables.TRAIN.get(model_type, tables.SR_TRAIN)
+    model = MODEL_REGISTRY.find(model_type)
+    if model is None or is_ours(model) or model.__module__.startswith("basicsr."):
+        return known
+    return {name: key if name == "total_iter" else key._replace(required="") for name, key in known.items()}
 
 
 def check_section(options: Any, table: tables.Table, where: str, is_train: bool, strict: bool = True) -> None:

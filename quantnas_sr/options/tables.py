@@ -112,7 +112,6 @@ QAT_TRAIN: Table = {
 }
 #: The keys of ``train:`` by model.
 TRAIN: Mapping[str, Table] = {
-    "SRModel": SR_TRAIN,
     "QuantNASSearchModel": {**SR_TRAIN, **SEARCH_TRAIN},
     "QuantNASModel": {**SR_TRAIN, **QAT_TRAIN},
 }

@@ -197,7 +197,7 @@ class TestReplacing:
 
     def test_replaced_puts_back_what_was_there(self):
         module = alike(math, pi=3)
-        with pytest.raises(KeyError), replaced(module, pi=4):
+        with pytest.raises(KeyError), replaced(vars(module), pi=4):
             assert module.pi == 4
             raise KeyError
         assert module.pi == 3 and math.pi > 3
