@@ -21,9 +21,9 @@ from quantnas_sr import archs  # noqa: E402
 def _register() -> None:
     """What needs all of BasicSR; deferred when BasicSR itself is importing us from its archs folder."""
     from quantnas_sr import data, losses, models  # noqa: F401
-    from quantnas_sr.options import check
+    from quantnas_sr.options import hook
 
-    check.install()
+    hook.install()
 
 
 compat.when_basicsr_is_imported(_register)

@@ -87,7 +87,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     from quantnas_sr.cost import count, sample_genotypes
-    from quantnas_sr.options.check import supernet_of
+    from quantnas_sr.options.read import supernet_of
     from quantnas_sr.search_space import DerivedNetwork
 
     for i, genotype in enumerate(sample_genotypes(supernet_of(args.search), args.count, args.seed, args.gbitops)):
@@ -98,7 +98,7 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _latency(args: argparse.Namespace) -> None:
     from quantnas_sr.cost.measure import measure_latency
-    from quantnas_sr.options.check import cost_size, supernet_of
+    from quantnas_sr.options.read import cost_size, supernet_of
 
     size = args.size or cost_size(args.search)
     table = measure_latency(supernet_of(args.search), size, args.output, args.threads, args.repeats, args.again)
