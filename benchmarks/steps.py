@@ -12,7 +12,7 @@ from literal import LiteralLayer
 
 from quantnas_sr.models import experiment, search_model
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.options.check import to_numbers
+from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.quantization import set_quantize
 from quantnas_sr.search_space import get_search_space
 
@@ -38,7 +38,7 @@ def _options(name: str, network: Dict[str, Any], amp: str) -> Dict[str, Any]:
     opt["path"].update(models=f"{folder}/models", training_states=f"{folder}/training_states")
     opt["logger"].update(use_tb_logger=False, print_freq=10**9)
     opt["train"]["amp"] = amp
-    to_numbers(opt["train"], "train")
+    to_numbers(opt)
     return opt
 
 

@@ -23,10 +23,10 @@ compat.apply()
 def _register() -> None:
     """Everything that BasicSR's registries get from this package, and the check of the options."""
     from quantnas_sr import archs, data, losses, models  # noqa: F401
-    from quantnas_sr.options import check
+    from quantnas_sr.options import hook
 
     data.register()
-    check.install()
+    hook.install()
 
 
 compat.when_all_is_imported(_register)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.errors import DataError, OptionError, check_arguments
+from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.mixed_precision.base_network import as_trained
 from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
+from quantnas_sr.signatures import check_arguments
 
 
 def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.Module:

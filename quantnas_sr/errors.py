@@ -1,8 +1,7 @@
 """What users see when something they gave us cannot be used: one line that says what, where and what is allowed."""
 
 import difflib
-import inspect
-from typing import Callable, Iterable, Optional
+from typing import Iterable, Optional
 
 
 class QuantNASError(ValueError):
@@ -44,6 +43,11 @@ def nearest(word: object, allowed: Iterable[str]) -> Optional[str]:
     return by_lower_case[matches[0]] if matches else None
 
 
+def misspelt(word: object, allowed: Iterable[str]) -> bool:
+    """Whether ``word`` is so close to an allowed one that it can hardly be meant as something else."""
+    return bool(difflib.get_close_matches(str(word).lower(), [str(entry).lower() for entry in allowed], cutoff=0.8))
+
+
 def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:
     """The line for a word that is not one of ``allowed``.
 
@@ -55,19 +59,3 @@ def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") ->
     hint = f", did you mean {guess!r}?" if guess else "."
     prefix = f"{where}: " if where else ""
     return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed) or 'none'}"
-
-
-def check_arguments(function: Callable[..., object], given: Iterable[str], where: str) -> None:
-    """Check that a function or class has all arguments that are ``given`` and is given all that it needs.
-
-    Raises:
-        OptionError: one line that names the key.
-    """
-    given = tuple(given)
-    parameters = inspect.signature(function).parameters
-    for key in given:
-        if key not in parameters:
-            raise OptionError(unknown("key", key, parameters, where=where))
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in given:
-            raise OptionError(f"{where}: the key {key!r} is missing")

@@ -79,6 +79,7 @@ class SharedRegistry:
 ARCH_REGISTRY = SharedRegistry(basicsr_registries.ARCH_REGISTRY)
 DATASET_REGISTRY = SharedRegistry(basicsr_registries.DATASET_REGISTRY)
 LOSS_REGISTRY = SharedRegistry(basicsr_registries.LOSS_REGISTRY)
+METRIC_REGISTRY = SharedRegistry(basicsr_registries.METRIC_REGISTRY)
 MODEL_REGISTRY = SharedRegistry(basicsr_registries.MODEL_REGISTRY)
 
 

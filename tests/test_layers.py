@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "lazy", "cpus", "registration", "compat"),
+    ("errors", "kinds", "signatures", "input_shapes", "files", "version", "lazy", "cpus", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -33,6 +33,9 @@ OPEN_FLOORS = (0, len(FLOORS) - 1)
 #: Where a rule is narrower than the floors: all that these may use.
 NARROW = {
     "errors": set(),
+    "kinds": {"errors"},
+    "signatures": {"errors", "kinds"},
+    "input_shapes": {"errors"},
     "files": set(),
     "version": set(),
     "registration": set(),

@@ -1,6 +1,8 @@
 """Any BasicSR network with its convolutions quantized."""
 
+import copy
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
@@ -8,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, run_fitting
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
-from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits
+from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, set_quantize
 from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space.derived import EXTRA_STATE
 
@@ -66,8 +69,21 @@ class QuantizedArch(nn.Module):
         self.arguments = {**arguments, "activation_quantizer": activation_quantizer}
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the network's."""
-        return self.network(x)
+        """As the network's. Images of sizes that it does not take are padded, and the output is cropped."""
+        return run_fitting(self.network, x, lambda: self.size_multiple)
+
+    @cached_property
+    def input_shape(self) -> Optional[InputShape]:
+        """What the network takes: channels, and sides; None if that cannot be found out."""
+        with outside_of_modes():
+            network = copy.deepcopy(self.network)
+            set_quantize(network, False)
+            return input_shape(network)
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of an image must be multiples of for the network itself; 1 for most networks."""
+        return self.input_shape.multiple if self.input_shape else 1
 
     def quantized_layers(self) -> Iterator[Tuple[str, QuantConv2d]]:
         """Name and layer of every quantized convolution, by the names that the network has for them."""

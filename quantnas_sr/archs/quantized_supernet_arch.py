@@ -1,5 +1,6 @@
 """Bit widths for the layers of any BasicSR network, searched."""
 
+from functools import cached_property
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.errors import OptionError
+from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, run_fitting
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
 from quantnas_sr.mixed_precision.mixed_conv import MIXED_CONVS, MixedConv, initial_quantizers
@@ -71,8 +73,19 @@ class QuantizedSupernet(SearchNetwork):
         return build(self.arch)
 
     def run(self, x: Tensor) -> Tensor:
-        """The network."""
-        return self.network(x)
+        """The network. Images of sizes that it does not take are padded, and the output is cropped."""
+        return run_fitting(self.network, x, lambda: self.size_multiple)
+
+    @cached_property
+    def input_shape(self) -> Optional[InputShape]:
+        """What the network takes: channels, and sides; None if that cannot be found out."""
+        with outside_of_modes(), torch.random.fork_rng(devices=[]):
+            return input_shape(self.full_precision())
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of an image must be multiples of for the network itself; 1 for most networks."""
+        return self.input_shape.multiple if self.input_shape else 1
 
     def places(self) -> Iterator[Tuple[str, MixedConv]]:
         """The layers that mix, with their names in the network."""

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         QuantNASError: the options or the table cannot be used, or this torch has no integer convolutions.
     """
     from quantnas_sr.cost.measure import measure_latency
-    from quantnas_sr.options.check import cost_size, supernet_of
+    from quantnas_sr.options.read import cost_size, supernet_of
 
     input_size = args.size or cost_size(args.search)
     table = measure_latency(supernet_of(args.search), input_size, args.output, args.threads, args.repeats, args.again)

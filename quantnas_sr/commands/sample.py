@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
         QuantNASError: the options cannot be used, or there are not so many genotypes in the range.
     """
     from quantnas_sr.cost import count, sample_genotypes
-    from quantnas_sr.options.check import supernet_of
+    from quantnas_sr.options.read import supernet_of
     from quantnas_sr.search_space import DerivedNetwork
 
     for i, genotype in enumerate(sample_genotypes(supernet_of(args.search), args.count, args.seed, args.gbitops)):

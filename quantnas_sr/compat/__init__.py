@@ -37,6 +37,7 @@ def _patch_basicsr() -> None:
     no_cuda.distribute_without_cuda()
     no_cuda.wrap_network_without_cuda()
     options.read_plain_yaml()
+    options.write_as_utf8()
     options.prepare_runs()
     data.name_broken_pairs()
     data.report_prefetch_failures()

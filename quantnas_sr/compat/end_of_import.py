@@ -52,8 +52,8 @@ def call_after_import(package: str, callback: Callback) -> None:
     """Call ``callback`` once ``package`` can be used: now, or at the end of the outermost import of one of its modules.
 
     Where the package is not imported yet, that is at the end of its first import, whoever imports it. Callbacks run in
-    the order in which they were given; one that a callback gives runs at once. When an import fails, those that were given
-    during it do not run; those that were given before wait for the next import.
+    the order in which they were given; one that a callback gives runs at once. When an import fails, those that were
+    given during it do not run; those that were given before wait for the next import.
     """
     spec = _outermost(package)
     if spec is not None:

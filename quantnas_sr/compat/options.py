@@ -1,15 +1,16 @@
 """The options file, the command line and the beginning of a run of BasicSR."""
 
 import functools
+import logging
 import re
 import sys
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Tuple
 
 import yaml
-from basicsr.utils import options
+from basicsr.utils import logger, options
 
-from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.compat.replacing import alike, rebind
 from quantnas_sr.compat.resume import resume_anywhere
 
 
@@ -51,6 +52,12 @@ def read_plain_yaml() -> None:
         return _PlainLoader, original()[1]
 
     rebind(original, ordered_yaml)
+
+
+def write_as_utf8() -> None:
+    """``copy_opt_file`` reads and writes the options file, and the log is written, in the locale's encoding."""
+    options.open = functools.partial(open, encoding="utf-8", errors="surrogateescape")
+    logger.logging = alike(logging, FileHandler=functools.partial(logging.FileHandler, encoding="utf-8"))
 
 
 def prepare_runs() -> None:

@@ -5,7 +5,8 @@ from typing import Any, Mapping, Optional, Tuple, Union
 from basicsr.utils.registry import Registry
 
 from quantnas_sr.cost.count import LayerCost
-from quantnas_sr.errors import OptionError, check_arguments, unknown
+from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.signatures import check_arguments
 
 
 class _LowerCaseRegistry(Registry):

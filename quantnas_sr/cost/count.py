@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from quantnas_sr.input_shapes import quiet_failures
 from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 
 
@@ -134,19 +135,32 @@ def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
     return ConvShape(x.shape[1], output.shape[1], kernel, stride, groups, dilation, *output.shape[2:])
 
 
-def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: int = 3) -> NetworkCost:
+def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: Optional[int] = None) -> NetworkCost:
     """Count a network without running it on real tensors.
 
     Args:
         network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that
             width, every other one at 32.
         size: height and width of the input.
-        channels: of the input.
+        channels: of the input; by default 3, or 1 for a network that does not take 3.
     """
+    if channels is not None:
+        return _counted(network, size, channels)
+    try:
+        return _counted(network, size, 3)
+    except Exception as error:
+        of_colours = error
+    try:
+        return _counted(network, size, 1)
+    except Exception:
+        raise of_colours from None
+
+
+def _counted(network: nn.Module, size: Tuple[int, int], channels: int) -> NetworkCost:
     network = copy.deepcopy(network).eval()
     set_quantize(network, False)  # quantizers cost nothing, and may have no step before training
     counter = _CallCounter(network)
-    with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
+    with quiet_failures(), FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
         network(torch.empty(1, channels, *size))
     layers = list(_layers(network, counter.calls))
     return NetworkCost(tuple(size), layers, sum(p.numel() for p in network.parameters()))

@@ -1,6 +1,5 @@
 """A registered network by its own options, and its convolutions: found, picked by name, replaced."""
 
-import inspect
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX, is_ours
+from quantnas_sr.signatures import check_arguments
 
 
 def build(arch: Any) -> nn.Module:
@@ -36,11 +36,10 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
     cls = ARCH_REGISTRY.find(name)
     if cls is None:
         raise OptionError(unknown("type", name, ARCH_REGISTRY.names(), where=where))
-    parameters = inspect.signature(cls).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in options:
-        if key not in parameters and not takes_any:
-            raise OptionError(unknown("key", key, parameters, where=where) + _whose(name, cls))
+    try:
+        check_arguments(cls, options, where, strict=False)
+    except OptionError as error:
+        raise OptionError(f"{error}{_whose(name, cls)}") from None
     try:
         return cls(**options)
     except Exception as error:

@@ -1,8 +1,10 @@
 """What both models add to BasicSR's: files that are never half-written, and a state that a run can go on from."""
 
+import inspect
 import os
 import random
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -10,11 +12,15 @@ import numpy as np
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
+from torch import Tensor
 
+from quantnas_sr.errors import DataError
 from quantnas_sr.files import written_aside
+from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
 from quantnas_sr.models.step_rates import separate_steps
+from quantnas_sr.registration import METRIC_REGISTRY
 
 
 def random_state() -> Dict[str, Any]:
@@ -70,9 +76,42 @@ class ExperimentModel(SRModel):
             self.optimizer_g = optimizer
 
     def feed_data(self, data: Dict[str, Any]) -> None:
-        """As BasicSR's, in the memory order of the network."""
+        """As BasicSR's, in the memory order of the network; what there is no GT for keeps none of an earlier batch."""
+        vars(self).pop("gt", None)
         super().feed_data(data)
         self.lq = self.lq.contiguous(memory_format=torch.channels_last)
+
+    def test(self) -> None:
+        """As BasicSR's, for images of any size: padded where the network needs it, and the output cropped."""
+        image = self.lq
+
+        def run(x: Tensor) -> Tensor:
+            self.lq = x
+            super(ExperimentModel, self).test()
+            return self.output
+
+        try:
+            self.output = run_fitting(run, image, lambda: self._size_multiple)
+        finally:
+            self.lq = image
+
+    @cached_property
+    def _size_multiple(self) -> int:
+        network = getattr(self, "net_g_ema", self.net_g)
+        found = input_shape(self.get_bare_model(network))
+        return found.multiple if found else 1
+
+    def get_current_visuals(self) -> Dict[str, Tensor]:
+        """As BasicSR's.
+
+        Raises:
+            DataError: the validation has metrics that compare with GT, and the image has none.
+        """
+        visuals = super().get_current_visuals()
+        metrics = (self.opt["val"].get("metrics") or {}).values()
+        if "gt" not in visuals and any(_compares_with_gt(metric) for metric in metrics):
+            raise DataError("val.metrics: they compare with GT, and the images of the dataset have none")
+        return visuals
 
     def load_network(self, net, load_path, strict=True, param_key="params") -> None:
         """As BasicSR's, for bare weights and for checkpoints whatever key the options name.
@@ -167,6 +206,10 @@ class ExperimentModel(SRModel):
     def experiment_folder(self) -> Path:
         """``experiments/<name>``."""
         return Path(os.path.dirname(self.opt["path"]["models"]))
+
+
+def _compares_with_gt(metric: Dict[str, Any]) -> bool:
+    return "img2" in inspect.signature(METRIC_REGISTRY.find(metric["type"])).parameters
 
 
 def _plain(value: Any) -> Any:

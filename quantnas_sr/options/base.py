@@ -1,7 +1,8 @@
-"""``base: FILE`` in an options file: the file says only in what it differs from another one.
+"""Options files as data: in UTF-8 whatever the locale, with numbers as numbers, and with the file they are based on.
 
-Mappings are merged key by key, at any depth; everything else takes the place of what the base has. A mapping of another
-``type`` takes its place whole, since the base's keys are not its own.
+``base: FILE`` names a file that an options file differs from only in what it says itself. Mappings are merged key by
+key, at any depth; every other value replaces that of the base. A mapping of another ``type`` is replaced as a whole,
+since the base's keys are not its own.
 """
 
 from pathlib import Path
@@ -12,13 +13,15 @@ from basicsr.utils import options as basicsr_options
 
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
+from quantnas_sr.options.gate import is_our_run
+from quantnas_sr.options.numbers import to_numbers
 
 #: Keys without which BasicSR runs no options file.
 _OF_EVERY_RUN = ("name", "model_type", "num_gpu", "datasets", "path")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any]:
-    """What stands in ``base``, changed.
+    """``base`` with ``changes``.
 
     >>> merged({"type": "A", "bits": [4, 8], "norm": "adq"}, {"bits": [8]})
     {'type': 'A', 'bits': [8], 'norm': 'adq'}
@@ -34,20 +37,39 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any
     return result
 
 
+def _in_utf8(stream: Any) -> Any:
+    """The bytes of a file that was opened as text in the locale's encoding. If they are not UTF-8, the text it is."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        return stream
+    try:
+        buffer.read().decode("utf-8")
+        return buffer
+    except UnicodeDecodeError:
+        return stream
+    finally:
+        buffer.seek(0)
+
+
 def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
-    """A loader of YAML files that follows ``base:``, and otherwise reads as the one given."""
+    """A loader like the one given that follows ``base:``, reads UTF-8, and makes numbers of ``1e-4``."""
 
     class LoaderWithBase(loader):
         def __init__(self, stream: Any, above: Tuple[Path, ...] = ()) -> None:
+            stream = _in_utf8(stream)
             super().__init__(stream)
             name = getattr(stream, "name", None)
             self._files = (*above, Path(name).resolve()) if isinstance(name, str) else above
 
         def get_single_data(self) -> Any:
             data = super().get_single_data()
-            if not self._files or not isinstance(data, Mapping) or "base" not in data or self._is_others(data):
+            if not self._files or not isinstance(data, Mapping):
                 return data
-            return merged(self._base(data.pop("base")), data)
+            if "base" in data and not self._is_others(data):
+                data = merged(self._base(data.pop("base")), data)
+            if len(self._files) == 1 and is_our_run(data):
+                to_numbers(data)
+            return data
 
         def _is_others(self, data: Mapping[str, Any]) -> bool:
             """Whether ``base`` is a key of another project: the options are whole, and it names no file."""
@@ -63,7 +85,7 @@ def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
             if path in self._files:
                 raise OptionError(f"{here.name}: base: {given} is based on this file itself")
             try:
-                with open(path, encoding="utf-8") as stream:
+                with open(path, "rb") as stream:
                     data = type(self)(stream, self._files).get_single_data()
             except OSError as error:
                 raise OptionError(f"{here.name}: base: {given} cannot be read ({error.strerror})") from None
@@ -78,18 +100,18 @@ _Loader = with_base(yaml.SafeLoader)
 
 
 def load_options(path: Union[str, Path]) -> Any:
-    """The plain data of an options file and of what it is based on.
+    """The plain data of an options file, merged into the file that it is based on.
 
     Raises:
-        OSError, UnicodeDecodeError, yaml.YAMLError: the file cannot be read.
-        OptionError: that which it is based on cannot.
+        OSError, yaml.YAMLError: the file cannot be read.
+        OptionError: the file that it is based on cannot be read.
     """
-    with open(path, encoding="utf-8") as stream:
+    with open(path, "rb") as stream:
         return yaml.load(stream, Loader=_Loader)
 
 
 def lineage(path: Union[str, Path]) -> List[Path]:
-    """An options file that can be read, what it is based on, what that is based on, and so on."""
+    """An options file, which must be readable, its base, the base of that, and so on."""
     files = [Path(path)]
     while True:
         data = yaml.safe_load(files[-1].read_text(encoding="utf-8"))
@@ -100,7 +122,7 @@ def lineage(path: Union[str, Path]) -> List[Path]:
 
 
 def install() -> None:
-    """Let BasicSR follow ``base:`` too."""
+    """Let BasicSR read options files in the same way."""
     original = basicsr_options.ordered_yaml
     loader, dumper = original()
     followed = with_base(loader)

@@ -10,7 +10,8 @@ import yaml
 from quantnas_sr.errors import OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
 from quantnas_sr.options.base import lineage
-from quantnas_sr.options.check import check, read_options, supernet_of
+from quantnas_sr.options.check import check
+from quantnas_sr.options.read import read_options, supernet_of
 from quantnas_sr.sweep.job import STAGES, SweepJob
 
 Options = Dict[str, Any]

@@ -14,7 +14,7 @@ from quantnas_sr.cost import ConvShape, Latency, LayerCost, edge_costs, edge_lay
 from quantnas_sr.cost import measure as measuring
 from quantnas_sr.cost.latency import LatencyTable, Machine
 from quantnas_sr.errors import OptionError
-from quantnas_sr.options.check import supernet_of
+from quantnas_sr.options.read import supernet_of
 
 PLAIN = ConvShape(3, 8, (3, 3), (1, 1), 1, (1, 1), 7, 9)
 SHAPES = {

@@ -1,6 +1,7 @@
 """Runs without a class of this package are left as BasicSR has them; the others are checked."""
 
 import copy
+import functools
 import inspect
 import sys
 
@@ -18,9 +19,15 @@ TRAIN = {
     "dataroot_gt": "absent",
     "dataroot_lq": "absent",
     "io_backend": {"type": "disk"},
+    "gt_size": 16,
+    "use_hflip": True,
+    "use_rot": True,
+    "num_worker_per_gpu": 0,
+    "batch_size_per_gpu": 2,
 }
 NET = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}
 OPTIM = {"type": "Adam", "lr": "1e-4", "betas": [0.9, 0.99]}
+PIXEL = {"type": "L1Loss"}
 SCHEDULER = {"type": "MultiStepLR", "milestones": [4], "gamma": 0.5}
 
 
@@ -113,6 +120,21 @@ def test_a_key_base_that_names_no_file_stays_in_options_that_are_whole(parse, ba
     assert parse(run(base=base))["base"] == base
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("window: !!python/tuple [8, 8]", (8, 8)), ("window: größe", "größe"), ("window: [1e4]", ["1e4"])],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_file_that_basicsr_reads_is_read(tmp_path, monkeypatch, text, value, encoding):
+    """``open`` has the encoding of the locale, here one that is not UTF-8."""
+    path = tmp_path / "opt.yml"
+    path.write_text(yaml.safe_dump(run()) + text + "\n", encoding=encoding)
+    in_locale = functools.partial(open, encoding="latin-1")
+    monkeypatch.setitem(vars(options), "open", lambda name, mode="r": in_locale(name, mode=mode))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(path)])
+    assert options.parse_options(str(tmp_path))[0]["window"] == value
+
+
 def test_only_what_basicsr_hands_to_torch_becomes_a_number(parse):
     opt = parse(OTHERS["Real-ESRGAN"])
     assert opt["name"] == "1e4" and opt["datasets"]["train"]["sinc"] == "1e-1"
@@ -150,7 +172,7 @@ OURS = {
 
 @pytest.mark.parametrize("case", OURS)
 def test_a_run_with_a_class_of_this_package_is_checked(parse, case):
-    opt = {**OURS[case], "train": {**OURS[case]["train"], "optim_g": {"type": "Adm", "lr": 1e-4}}}
+    opt = {**OURS[case], "path": {}, "train": {**OURS[case]["train"], "optim_g": {"type": "Adm", "lr": 1e-4}}}
     with pytest.raises(OptionError, match="Adm"):
         parse(opt)
 
@@ -188,22 +210,22 @@ def test_a_network_of_ours_trains_under_a_model_of_others(parse, registered, tmp
 
     registered(MODEL_REGISTRY, OwnModel)
     registered(ARCH_REGISTRY, own_network)
-    monkeypatch.setattr("quantnas_sr.options.check.check_paired_dataset", lambda *arguments: None)
+    monkeypatch.setattr("quantnas_sr.options.check_datasets.check_paired_dataset", lambda *arguments: None)
     train = {"total_iter": 10, "gan_opt": GAN, "style": "word", "optim_g": {"type": "Lion", "lr": "1e-3"}}
     opt = run(model_type="OwnModel", network_g={"type": "QuantizedArch", "arch": NET}, train=train)
     assert parse(opt)["train"]["optim_g"]["lr"] == 1e-3
     gan = trained(gan_opt=GAN, optim_d=OPTIM, perceptual_opt=PERCEPTUAL, style="word")
     opt = run(model_type="SRGANModel", network_g={"type": "QuantizedArch", "arch": NET}, train=gan)
     assert parse(opt)["train"]["gan_opt"]["gan_type"] == "vanilla"
-    opt = run(model_type="QuantNASModel", network_g={"type": "own_network"})
+    opt = run(model_type="QuantNASModel", network_g={"type": "own_network"}, path={}, train=trained(pixel_opt=PIXEL))
     assert parse(opt)["model_type"] == "QuantNASModel"
 
 
 def test_a_weight_of_any_loss_is_a_number_in_a_run_of_ours(parse, monkeypatch):
-    monkeypatch.setattr("quantnas_sr.options.check.check_paired_dataset", lambda *arguments: None)
+    monkeypatch.setattr("quantnas_sr.options.check_datasets.check_paired_dataset", lambda *arguments: None)
     pixel = {"type": "L1Loss", "loss_weight": "much"}
     with pytest.raises(OptionError, match="train.pixel_opt.loss_weight: 'much' is not a number"):
-        parse(run(model_type="QuantNASModel", train=trained(pixel_opt=pixel)))
+        parse(run(model_type="QuantNASModel", path={}, train=trained(pixel_opt=pixel)))
 
 
 @pytest.mark.parametrize("name", ["SRVGGNetCompact", "SRVGGNetCompact_basicsr"])

@@ -1,0 +1,27 @@
+"""What GT and LQ images have in common, wherever they are stored: names that belong together, and sizes."""
+
+from typing import Iterable, Tuple
+
+from quantnas_sr.errors import DataError
+
+ROOTS = ("dataroot_gt", "dataroot_lq")
+NAMED_IN_ERRORS = 3
+
+#: (height, width).
+Size = Tuple[int, int]
+#: The name of a pair, and the sizes of GT and LQ.
+SizedPair = Tuple[str, Size, Size]
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of some names, for an error."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:NAMED_IN_ERRORS]) + (", ..." if len(ordered) > NAMED_IN_ERRORS else "")
+
+
+def check_same(gt: Iterable[str], lq: Iterable[str], where: str, hint: str = "") -> None:
+    """Raise DataError unless ``gt``, the names that LQ should have, are those that it has, ``lq``."""
+    for key, lacking in (("dataroot_lq", set(gt) - set(lq)), ("dataroot_gt", set(lq) - set(gt))):
+        if lacking:
+            other = "dataroot_gt" if key == "dataroot_lq" else "dataroot_lq"
+            raise DataError(f"{where}: {key} lacks {len(lacking)} images that {other} has: {some(lacking)}{hint}")

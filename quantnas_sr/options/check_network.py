@@ -1,0 +1,90 @@
+"""``network_g`` and the checkpoint that it starts from."""
+
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import torch
+from torch import nn
+
+from quantnas_sr.errors import OptionError
+from quantnas_sr.kinds import MAPPING
+from quantnas_sr.options.building import built
+from quantnas_sr.options.registered import is_a, registered
+from quantnas_sr.registration import ARCH_REGISTRY, is_ours
+from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
+from quantnas_sr.search_space.derived import read_state
+
+Options = Dict[str, Any]
+
+
+def network_class(network: Any, where: str = "network_g") -> Any:
+    """The registered class of a network's options, or a function that builds it.
+
+    Raises:
+        OptionError: there is none.
+    """
+    MAPPING.checked(network, where)
+    if network.get("type") is None:
+        raise OptionError(f"{where}: the key 'type' is missing")
+    return registered(f"{where}.type", network["type"], ARCH_REGISTRY)
+
+
+def check_network(opt: Options) -> Optional[nn.Module]:
+    """Build the network of a run; one of a search space takes no memory. A function of a project is not called: None.
+
+    Raises:
+        QuantNASError: it cannot be built, or does not fit the other options.
+    """
+    network = opt["network_g"]
+    cls = network_class(network)
+    if opt["model_type"] == "QuantNASSearchModel" and not is_a(cls, SearchNetwork):
+        raise OptionError(
+            f"network_g: type {network['type']} cannot be searched. Allowed: QuantNASSupernet, QuantizedSupernet"
+        )
+    if is_a(cls, Supernet):
+        network.setdefault("scale", opt.get("scale", 4))
+    if not isinstance(cls, type):
+        return None
+    if not is_ours(cls):
+        return built(cls, network, "network_g", {}, "cpu")
+    net = built(cls, network, "network_g", {})
+    _check_scale(opt, net)
+    return net
+
+
+def _check_scale(opt: Options, net: nn.Module) -> None:
+    given = opt.get("scale")
+    if isinstance(net, DerivedNetwork) and given not in (None, net.genotype.scale):
+        raise OptionError(f"scale: {given} here, {net.genotype.scale} in the genotype {opt['network_g']['genotype']}")
+    if isinstance(net, Supernet) and given not in (None, net.scale):
+        raise OptionError(f"scale: {given} here, {net.scale} in network_g. Allowed: the same")
+
+
+def check_checkpoints(opt: Options) -> None:
+    """Checkpoints that are to be loaded must be there, and of the genotype that the options name.
+
+    Raises:
+        QuantNASError: one line that names the file.
+    """
+    path: Optional[str] = opt["path"].get("pretrain_network_g")
+    resumed = opt["path"].get("resume_state")
+    if opt["is_train"] and resumed is not None and not Path(resumed).is_file():
+        raise OptionError(f"path.resume_state: there is no file {resumed}")
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise OptionError(f"path.pretrain_network_g: there is no file {path}")
+    if is_a(network_class(opt["network_g"]), DerivedNetwork):
+        state = read_state(path, opt["path"].get("param_key_g", "params"))
+        with torch.device("meta"):
+            DerivedNetwork(opt["network_g"]["genotype"]).set_extra_state(state["_extra_state"])
+
+
+def check_weights(opt: Options) -> None:
+    """A test needs the weights of a training: those that a network starts from say nothing.
+
+    Raises:
+        OptionError: the options name no checkpoint.
+    """
+    if not opt["is_train"] and opt["path"].get("pretrain_network_g") is None:
+        raise OptionError("path.pretrain_network_g: a test needs the .pth of a trained network")

@@ -1,0 +1,68 @@
+"""Options files as data for commands: the file itself, and the parts of a search that commands work with."""
+
+from pathlib import Path
+from typing import Any, Dict, Tuple, Union
+
+import torch
+import yaml
+
+from quantnas_sr.errors import OptionError
+from quantnas_sr.kinds import MAPPING
+from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
+from quantnas_sr.options.base import load_options
+from quantnas_sr.options.building import built, errors_at
+from quantnas_sr.options.check_network import network_class
+from quantnas_sr.options.registered import is_a
+from quantnas_sr.search_space import Supernet
+
+Options = Dict[str, Any]
+
+
+def read_options(path: Union[str, Path]) -> Options:
+    """The plain data of an options file, and of what it is based on.
+
+    Raises:
+        OptionError: it cannot be read, or is not a mapping in plain YAML.
+    """
+    try:
+        opt = load_options(path)
+    except OSError as error:
+        raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
+    except (ValueError, RecursionError) as error:  # a date that is none; a key that is a list
+        raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
+    return MAPPING.checked(opt, str(path))
+
+
+def supernet_of(source: Union[str, Path, Options], where: str = "the options") -> Supernet:
+    """The supernet that the options of a search describe: those of a file, or plain data that came from ``where``.
+
+    Raises:
+        OptionError: the file cannot be read, or has no `QuantNASSupernet`, or one that cannot be built.
+    """
+    if not isinstance(source, dict):
+        source, where = read_options(source), str(source)
+    if source.get("network_g") is None:
+        raise OptionError(f"{where}: the key 'network_g' is missing")
+    network = source["network_g"]
+    cls = network_class(network, f"{where}: network_g")
+    if not is_a(cls, Supernet):
+        raise OptionError(f"{where}: network_g: type {network['type']} is not a supernet. Allowed: QuantNASSupernet")
+    arguments = {"scale": source.get("scale", 4), **network}
+    built(cls, arguments, f"{where}: network_g", {})
+    with torch.device("cpu"):
+        return cls(**{key: value for key, value in arguments.items() if key != "type"})
+
+
+def cost_size(path: Union[str, Path]) -> Tuple[int, int]:
+    """Height and width of the input that an options file's hardware cost is for.
+
+    Raises:
+        OptionError: the file cannot be read, or this is no size.
+    """
+    options = read_options(path)
+    for key in ("train", "hardware_opt"):
+        options = MAPPING.checked(options.get(key) or {}, f"{path}: {key}")
+    with errors_at(f"{path}: hardware_opt"):
+        return HardwareCostLoss(**{key: value for key, value in options.items() if key == "size"}).size
