@@ -23,7 +23,7 @@ def apply() -> None:
 
 
 def _patch_basicsr() -> None:
-    from quantnas_sr.compat import data, models, no_cuda, options
+    from quantnas_sr.compat import data, models, no_cuda, options, training
 
     models.load_weights_only()
     models.offer_torch_optimizers()
@@ -31,6 +31,8 @@ def _patch_basicsr() -> None:
     no_cuda.resume_without_cuda()
     no_cuda.distribute_without_cuda()
     no_cuda.wrap_network_without_cuda()
+    training.remember_resumed_iteration()
+    training.train_all_iterations()
     options.read_plain_yaml()
     options.accept_dashed_local_rank()
     data.name_broken_pairs()

@@ -12,7 +12,7 @@ from torch import nn
 from quantnas_sr.quantization import LSQActivation, LSQWeight
 
 #: Marks the parameter groups of steps, and says what share of a step its learning rate is.
-_SHARE = "share_of_step"
+SHARE = "share_of_step"
 
 
 def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: float) -> None:
@@ -29,7 +29,7 @@ def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: 
     for group in optimizer.param_groups:
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in steps]
     for step in steps.values():
-        optimizer.add_param_group({"params": [step], _SHARE: share})
+        optimizer.add_param_group({"params": [step], SHARE: share})
     set_rates(optimizer, ())
 
 
@@ -38,9 +38,9 @@ def set_rates(optimizer: torch.optim.Optimizer, schedulers: Sequence[Any]) -> No
     """Set the learning rates of the steps from what the steps are now, where the schedule starts."""
     rates: List[float] = []
     for group in optimizer.param_groups:
-        if _SHARE in group:
+        if SHARE in group:
             (step,) = group["params"]
-            group["lr"] = group["initial_lr"] = group[_SHARE] * float(step.abs().mean())
+            group["lr"] = group["initial_lr"] = group[SHARE] * float(step.abs().mean())
         rates.append(group.get("initial_lr", group["lr"]))
     for scheduler in schedulers:
         if scheduler.optimizer is optimizer:

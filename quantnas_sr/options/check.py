@@ -16,6 +16,7 @@ from torch import nn
 
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.data.batches import check_batches
 from quantnas_sr.data.check import check_paired_dataset
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, check_arguments, unknown
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
@@ -56,6 +57,8 @@ def check(opt: Options) -> None:
         _check_train(opt, net)
     for phase, dataset in opt["datasets"].items():
         _check_dataset(dataset, f"datasets.{phase}")
+    if opt["is_train"]:
+        check_batches(opt)
     _check_checkpoint(opt)
 
 

@@ -93,7 +93,6 @@ class Supernet(SearchNetwork):
             return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer)
 
         self.skeleton = space.build(fill, self.scale, self.num_feat, self.num_block, self.norm)
-        self._layers = [module for module in self.skeleton.modules() if isinstance(module, MixedLayer)]
         self.add_alphas({name: len(operations) for name, operations in self.candidates.items()})
 
     def run(self, x: Tensor) -> Tensor:
@@ -101,12 +100,13 @@ class Supernet(SearchNetwork):
         return self.skeleton(x)
 
     def places(self) -> Iterator[Tuple[str, MixedLayer]]:
-        """The mixed layers with the names of their slots."""
-        return ((layer.slot.name, layer) for layer in self._layers)
+        """The mixed layers with the names of their slots, in the order of the wiring."""
+        # looked up each time: a replica of data parallel has its own layers, but shares any list of layers
+        return ((layer.slot.name, layer) for layer in self.mixed_layers())
 
     def mixed_layers(self) -> Iterator[MixedLayer]:
         """The layers of all slots, in the order of the wiring."""
-        return iter(self._layers)
+        return (module for module in self.skeleton.modules() if isinstance(module, MixedLayer))
 
     def edge_names(self) -> Dict[str, List[str]]:
         """By slot, ``operation/4bit`` and so on."""
