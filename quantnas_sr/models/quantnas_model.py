@@ -125,10 +125,10 @@ class QuantNASModel(ExperimentModel):
         if saved is None:  # by a version that did not save them
             return
         asked, self.phases = self.phases, self.phases.resumed(done, saved)
-        if asked.full_precision != self.phases.full_precision:
+        if self.phases.full_precision <= done and asked.full_precision != self.phases.full_precision:
             self.say(
-                f"train.fp_warmup: {asked.full_precision} iterations by the options; the warm-up in full precision "
-                f"ended after iteration {self.phases.full_precision} and stays over."
+                f"train.fp_warmup: {asked.full_precision} iterations by the new options; the warm-up ended after "
+                f"iteration {self.phases.full_precision} and stays over."
             )
 
     def _resume_calibration(self, batches: List[Dict[str, Any]]) -> None:

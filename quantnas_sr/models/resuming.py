@@ -6,7 +6,7 @@ they say now, moments and counters are the saved ones. Where the options are the
 """
 
 import warnings
-from typing import Any, Callable, Iterable, List, Mapping
+from typing import Any, Callable, Iterable, List, Mapping, Sequence
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
@@ -97,19 +97,18 @@ def _schedule_changed(model: Any, state: State, fits: Iterable[OptimizerState]) 
     )
 
 
-def _say_changes(model: Any, state: State, fits: Iterable[OptimizerState], say: Say) -> None:
+def _say_changes(model: Any, state: State, fits: Sequence[OptimizerState], say: Say) -> None:
     before, now = state.get("options"), model.recorded_options
     if before is None:  # saved before states had options
         changed = [f"train.{fit.where}: {', '.join(sorted(fit.differences))}" for fit in fits if fit.differences]
+        changed += [f"train.{fit.where}: learning rate" for fit in fits if fit.scheduled and not fit.keeps_rates()]
         changed += ["train.scheduler"] * any(map(schedule_differs, model.schedulers, state["schedulers"]))
     else:
         changed = [text for key in ("train", "datasets", "metrics") for text in differences(before[key], now[key], key)]
         if before["manual_seed"] != now["manual_seed"]:
             say(f"manual_seed was {before['manual_seed']}: the random generators go on from the saved state.")
     if changed:
-        say(
-            f"Options that have changed since this run was saved: {'; '.join(changed)}. The new ones hold from here on."
-        )
+        say(f"Changed options: {'; '.join(changed)}. The new values hold from here on, but in phases that are over.")
 
 
 def schedule_differs(scheduler: Any, saved: Mapping[str, Any]) -> bool:

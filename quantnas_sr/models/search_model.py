@@ -38,9 +38,9 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 def noise_pools(network: nn.Module) -> List[NoisePool]:
-    """The pools that the layers of a network draw their noise from, each once."""
-    pools = {id(value): value for m in network.modules() for value in vars(m).values() if isinstance(value, NoisePool)}
-    return list(pools.values())
+    """The pools that the mixed layers of a supernet draw their noise from, each once."""
+    sources = (getattr(getattr(layer, "noisy_layer", None), "noise", None) for layer in network.modules())
+    return list({id(source): source for source in sources if isinstance(source, NoisePool)}.values())
 
 
 @MODEL_REGISTRY.register()
@@ -152,9 +152,9 @@ class QuantNASSearchModel(ExperimentModel):
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save networks, training state and the current genotype."""
+        """Save the current genotype, networks and training state."""
+        self._save_genotype(current_iter)  # first, because deriving a network draws random numbers
         super().save(epoch, current_iter)
-        self._save_genotype(current_iter)
 
     @master_only
     def _save_genotype(self, current_iter: int) -> None:
@@ -223,7 +223,7 @@ class QuantNASSearchModel(ExperimentModel):
                 self.alpha_warmup = self.progress.at(self.alpha_warmup_iterations + 1)
         if asked != self.alpha_warmup_iterations:
             self.say(
-                f"train.alpha_warmup: {asked} iterations by the options; the warm-up of the alphas ended after "
+                f"train.alpha_warmup: {asked} iterations by the new options; the warm-up ended after "
                 f"iteration {self.alpha_warmup_iterations} and stays over."
             )
 

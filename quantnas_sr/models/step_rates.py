@@ -35,12 +35,15 @@ def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: 
 
 @torch.no_grad()
 def set_rates(optimizer: torch.optim.Optimizer, schedulers: Sequence[Any]) -> None:
-    """Set the learning rates of the steps from what the steps are now, where the schedule starts."""
+    """Set the learning rates of the steps from what the steps are now, at the point where the schedule is."""
     rates: List[float] = []
+    first = optimizer.param_groups[0]
+    decay = first["lr"] / first["initial_lr"] if first.get("initial_lr") else 1.0
     for group in optimizer.param_groups:
         if SHARE in group:
             (step,) = group["params"]
-            group["lr"] = group["initial_lr"] = group[SHARE] * float(step.abs().mean())
+            group["initial_lr"] = group[SHARE] * float(step.abs().mean())
+            group["lr"] = decay * group["initial_lr"]
         rates.append(group.get("initial_lr", group["lr"]))
     for scheduler in schedulers:
         if scheduler.optimizer is optimizer:
