@@ -14,7 +14,20 @@ from basicsr.utils.misc import check_resume
 from project import set_option, write_image
 
 ESPCN = {"type": "QuantizedArch", "arch": {"type": "ESPCN", "num_feat": 4, "upscale": 2, "activation": "relu"}}
-SUPERNET = {"type": "QuantNASSupernet", "search_space": "basic", "scale": 2, "num_feat": 6, "num_block": 1}
+SUPERNET = {
+    "type": "QuantNASSupernet",
+    "search_space": "basic",
+    "candidates": {
+        "head": ["simple_3x3"],
+        "body": ["simple_3x3", "conv_3x1_1x3"],
+        "skip": ["simple_1x1"],
+        "upsample": ["simple_3x3"],
+        "tail": ["simple_1x1", "simple_3x3"],
+    },
+    "scale": 2,
+    "num_feat": 4,
+    "num_block": 1,
+}
 
 TRAIN = {
     "total_iter": 16,

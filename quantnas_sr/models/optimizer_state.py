@@ -6,12 +6,12 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 import torch
 from torch import nn
 
-from quantnas_sr.models.step_rates import SHARE
-
 State = Dict[str, Any]
 #: The names of the parameters of an optimizer, by group.
 Names = List[List[str]]
 
+#: Marks a parameter group of one quantization step, and says what share of the step its learning rate is.
+SHARE = "share_of_step"
 #: What the schedule sets in the parameter groups of an optimizer, and the parameters themselves.
 _SCHEDULED = ("params", "lr", "initial_lr", SHARE)
 

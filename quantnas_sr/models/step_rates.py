@@ -1,7 +1,8 @@
 """Learning rates of trained quantization steps, in proportion to the steps.
 
 Adam moves every parameter by about its learning rate, whatever its size. Steps differ by orders of magnitude, from
-1e-4 of a weight to some gray levels of an activation: with one rate for all, some are thrown about, others never move.
+1e-4 of a weight to some gray levels of an activation: a learning rate that suits some is far too large or too small for
+others.
 """
 
 from typing import Any, Dict, List, Sequence
@@ -9,10 +10,8 @@ from typing import Any, Dict, List, Sequence
 import torch
 from torch import nn
 
+from quantnas_sr.models.optimizer_state import SHARE
 from quantnas_sr.quantization import LSQActivation, LSQWeight
-
-#: Marks the parameter groups of steps, and says what share of a step its learning rate is.
-SHARE = "share_of_step"
 
 
 def separate_steps(optimizer: torch.optim.Optimizer, network: nn.Module, share: float) -> None:

