@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +15,12 @@ from quantnas_sr.search_space import DerivedNetwork, Genotype
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -> str:
-    """Run BasicSR's pipeline in ``folder`` with one thread; returns what it printed."""
+def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -> None:
+    """Run BasicSR's pipeline in ``folder`` with one thread.
+
+    Raises:
+        RuntimeError: it failed; the message has the end of what it printed.
+    """
     script = [sys.executable, str(REPOSITORY / f"quantnas_sr/{command}.py")]
     script += ["-opt", str(REPOSITORY / "options/demo" / options)]
     script += ["--force_yml", *(f"{key}={value}" for key, value in changes.items())]
@@ -25,7 +28,6 @@ def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -
     done = subprocess.run(script, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **captured)
     if done.returncode:
         raise RuntimeError(f"{' '.join(script)} failed:\n{done.stdout[-3000:]}")
-    return done.stdout
 
 
 def add_arguments(parser: argparse.ArgumentParser, output: str, seeds: int, train_iter: int, weights: str) -> None:
@@ -90,11 +92,12 @@ class Chain:
         options = {f"datasets:test:{key}": value for key, value in self.valid.items()}
         options.update({"name": f"test_{name}_{seed}", "path:pretrain_network_g": network.resolve()})
         options["path:param_key_g"] = self.args.weights
-        printed = basicsr("test", "test.yml", self.args.output, {**options, "network_g:genotype": genotype.resolve()})
+        basicsr("test", "test.yml", self.args.output, {**options, "network_g:genotype": genotype.resolve()})
+        measured = json.loads((self.args.output / "results" / options["name"] / "metrics.json").read_text())["datasets"]
         found = Genotype.load(genotype)
         row = {
             "seed": seed,
-            "psnr": float(re.findall(r"# psnr: ([-\d.naif]+)", printed)[-1]),
+            "psnr": next(iter(measured.values()))["metrics"]["psnr"],
             "gbitops": count(DerivedNetwork(found)).bitops / 1e9,
             "slots": {slot: list(choice) for slot, choice in found.slots.items()},
         }

@@ -28,7 +28,7 @@ def apply() -> None:
 
 
 def _patch_basicsr() -> None:
-    from quantnas_sr.compat import data, models, no_cuda, options, resume
+    from quantnas_sr.compat import data, models, no_cuda, options, resume, training
 
     models.load_weights_only()
     models.offer_torch_optimizers()
@@ -36,6 +36,8 @@ def _patch_basicsr() -> None:
     resume.resume_anywhere()
     no_cuda.distribute_without_cuda()
     no_cuda.wrap_network_without_cuda()
+    training.remember_resumed_iteration()
+    training.train_all_iterations()
     options.read_plain_yaml()
     options.write_as_utf8()
     options.prepare_runs()

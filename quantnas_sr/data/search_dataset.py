@@ -18,8 +18,8 @@ class QuantNASSearchDataset(Dataset):
     """Two disjoint halves of any paired BasicSR dataset, served together.
 
     Item i holds the i-th sample of the weights' half as ``lq``, ``gt``, ``lq_path``, ``gt_path``, and a sample of the
-    alphas' half as ``lq_alpha``, ``gt_alpha``, ``lq_alpha_path``, ``gt_alpha_path``. The smaller half is gone through
-    more than once in an epoch. The halves are fixed by index, so they stay disjoint under DDP.
+    alphas' half as ``lq_alpha``, ``gt_alpha``, ``lq_alpha_path``, ``gt_alpha_path``. An epoch is as long as the larger
+    half; samples of the smaller one repeat. The halves are fixed by index, so they stay disjoint under DDP.
 
     Args:
         opt: the options of the wrapped dataset, and of this one: ``dataset``, the type that is wrapped
@@ -39,6 +39,12 @@ class QuantNASSearchDataset(Dataset):
         if not 0 < count < len(order):
             raise OptionError(f"alpha_fraction: {fraction} of {len(order)} images leaves one half without any")
         self.alpha_indices, self.weight_indices = order[:count], order[count:]
+
+    @property
+    def halves(self) -> str:
+        """The sizes of both halves in words, for messages."""
+        total, weights, alphas = len(self.dataset), len(self.weight_indices), len(self.alpha_indices)
+        return f"{total} images are split into {weights} for the weights and {alphas} for the alphas"
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         item = dict(self.dataset[self.weight_indices[index % len(self.weight_indices)]])

@@ -11,9 +11,9 @@ from quantnas_sr.registration import LOSS_REGISTRY
 
 
 def entropy_factor(epoch: int, epochs: int, warmup: int = 0) -> float:
-    """How much of the coefficient mu counts in an epoch: a line times a logarithm, from 0 to 1 (figure 11).
+    """The factor of the coefficient mu in an epoch: a line times a logarithm, rising from 0 to 1 (figure 11).
 
-    It is 0 during the warm-up and the quarter of the rest that follows.
+    It is 0 during the warm-up and during the first quarter of the epochs after it.
 
     Args:
         epoch: 0 .. epochs - 1.
@@ -33,7 +33,7 @@ def entropy_factor(epoch: int, epochs: int, warmup: int = 0) -> float:
 
 @LOSS_REGISTRY.register()
 class EntropyLoss(nn.Module):
-    """mu(t) * sum of the entropies of the slots' edges, so that one edge is left in each (eq. 9).
+    """mu(t) * sum over the slots of the entropy of the edge probabilities (eq. 9); it drives each slot to one edge.
 
     Args:
         loss_weight: mu, the coefficient at the end of the search.
@@ -52,10 +52,10 @@ class EntropyLoss(nn.Module):
 
         Args:
             probabilities: by slot, (operations, bits), sum 1.
-            progress: share of the search that is done, 0 <= progress < 1.
+            progress: share of the search that is done, 0 <= progress <= 1.
             warmup: share of the search before the first step of the alphas.
         """
-        epoch = int(progress * self.epochs + 1e-9)
+        epoch = min(int(progress * self.epochs + 1e-9), self.epochs - 1)
         factor = entropy_factor(epoch, self.epochs, min(round(warmup * self.epochs), self.epochs - 2))
         return self.loss_weight * factor * total_entropy(probabilities)
 

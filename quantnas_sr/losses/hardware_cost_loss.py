@@ -18,13 +18,13 @@ from quantnas_sr.search_space.space import check_positive
 class HardwareCostLoss(nn.Module):
     """eta * cost(alphas) / cost(uniform alphas).
 
-    With a budget the genotype is the best one that fits, and eta is adapted to the budget by `adapt`.
+    With a budget, the genotype is the most probable one that costs no more, and `adapt` changes eta during the search.
 
     Args:
-        loss_weight: eta, the paper's "hardware penalty"; with a budget, where it starts.
-        cost: ``bitops``, ``macs``, ``params``, ``{type: latency, table: FILE}``, or one that you registered.
-        size: height and width of the network's input that the cost is for.
-        budget: most that the whole derived network may cost, in GBitOps, GMACs, weights or ms.
+        loss_weight: eta, the paper's "hardware penalty"; with a budget, its starting value.
+        cost: ``bitops``, ``macs``, ``params``, ``{type: latency, table: FILE}``, or the name of a registered cost.
+        size: height and width of the input for which the cost is counted.
+        budget: upper limit of the cost of the whole derived network, in GBitOps, GMACs, weights or ms.
 
     Raises:
         OptionError: a value that is not allowed; one line that names the key.
@@ -50,11 +50,11 @@ class HardwareCostLoss(nn.Module):
         self.size = tuple(size)
 
     def attach(self, net: SearchNetwork) -> None:
-        """Count the edges of the network whose alphas will be given.
+        """Compute the cost of every edge of the network whose alphas the loss will be given.
 
         Raises:
-            OptionError: no edge costs anything, the cost knows nothing of a layer that is needed, or no network costs
-                what the budget says.
+            OptionError: no edge costs anything, the cost has no entry for a layer that is needed, or no network fits
+                the budget.
         """
         self.costs = edge_costs(net, self.cost, self.size)
         uniform = {name: torch.full_like(cost, 1 / cost.numel()) for name, cost in self.costs.items()}
@@ -65,18 +65,18 @@ class HardwareCostLoss(nn.Module):
         self.penalty = AdaptivePenalty(self.loss_weight)
 
     def choice(self, alphas: Mapping[str, Tensor]) -> Optional[Dict[str, int]]:
-        """The best genotype within the budget, see `Budget.choice`; None without a budget."""
+        """The most probable genotype within the budget, see `Budget.choice`; None without a budget."""
         return None if self.budget is None else self.budget.choice(alphas)
 
     def adapt(self, alphas: Mapping[str, Tensor]) -> None:
-        """Double, halve or keep the penalty, by what the alphas want now; nothing without a budget."""
+        """Double, halve or keep the penalty, by the cost of the largest alphas; does nothing without a budget."""
         if self.budget is None:
             return
         unlimited = {name: int(table.argmax()) for name, table in alphas.items()}
         self.loss_weight = self.penalty.update(self.budget.of(unlimited) / self.limit)
 
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        """Eq. 8 as it is, in the unit of the cost; a scalar."""
+        """Eq. 8 without normalisation, in the unit of the cost; a scalar."""
         return expected_cost(probabilities, self.costs)
 
     def forward(self, probabilities: Mapping[str, Tensor]) -> Tensor:
@@ -89,7 +89,7 @@ class HardwareCostLoss(nn.Module):
 
 
 def check_budget(budget: Any, loss_weight: float) -> None:
-    """Raises OptionError if the budget is no number above 0, or the penalty cannot be doubled."""
+    """Raise OptionError if the budget is not a number above 0, or the penalty is not one that can be doubled."""
     if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
         raise OptionError(f"budget: {budget!r} is not a number above 0")
     if not 0 < loss_weight < math.inf:

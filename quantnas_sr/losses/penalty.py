@@ -1,19 +1,19 @@
-"""A penalty that finds itself: what a search does to land at a budget."""
+"""The penalty of a search with a budget: adapted during the search, so that the genotype costs what is allowed."""
 
 from typing import Any, Dict, Mapping, Optional
 
-#: What the genotype of the largest alphas is to cost, as shares of the budget: a little more than is allowed.
+#: The range in which the cost of the genotype of the largest alphas is held, as shares of the budget.
 LOWEST, HIGHEST = 1.0, 1.1
-#: The penalty stays within the start times this number, and the start divided by it.
+#: The penalty stays between its start divided by this number and its start times this number.
 LARGEST_FACTOR = 2.0**14
 
 
 class AdaptivePenalty:
     """Doubles and halves the weight of the hardware cost (as AutoGAN-Distiller does, Fu et al. 2020).
 
-    It is held where the genotype of the largest alphas costs a little more than the budget: then it is the budget that
-    decides, and the best genotype under it lies closely below. While that cost is on its way to where it should be, the
-    penalty stays: the alphas are slower than the checks.
+    The target is a penalty at which the genotype of the largest alphas costs a little more than the budget: the best
+    genotype within the budget then costs almost as much as is allowed. The penalty is not changed while that cost moves
+    towards the target, because the alphas need many iterations to follow a change.
 
     Args:
         start: the first penalty.
@@ -28,7 +28,11 @@ class AdaptivePenalty:
         self.last: Optional[float] = None
 
     def update(self, share: float) -> float:
-        """The next penalty, where the genotype of the largest alphas costs ``share`` of the budget now."""
+        """Return the next penalty.
+
+        Args:
+            share: cost of the genotype of the largest alphas, divided by the budget.
+        """
         last, self.last = self.last, share
         if share > HIGHEST and (last is None or share >= last):
             self.value = min(2 * self.value, self.start * LARGEST_FACTOR)
@@ -38,8 +42,9 @@ class AdaptivePenalty:
 
     def state_dict(self) -> Dict[str, Any]:
         """Plain data, for a checkpoint."""
-        return {"value": self.value, "last": self.last}
+        return {"value": self.value, "last": self.last, "start": self.start}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self.value, self.last = state["value"], state["last"]
+        """The inverse of `state_dict`; a state whose penalty started at another value is not used."""
+        if state.get("start", self.start) == self.start:
+            self.value, self.last = state["value"], state["last"]

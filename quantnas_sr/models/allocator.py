@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import sys
 
 #: Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD = -1
@@ -13,9 +14,12 @@ _NEVER = 2**30
 def keep_freed_memory() -> bool:
     """Keep freed memory in this process instead of giving it back to the system, as caching allocators on GPUs do.
 
-    By default glibc returns a freed block of more than 32 MB at once, and every training step has the system map and
-    clear the pages of its large images anew, which can take longer than the step itself. Returns whether the C library
-    takes the setting (glibc does). It cannot be taken back; the process peaks a few per cent higher.
+    By default glibc returns a freed block of more than 32 MB at once, and in every training step the system has to map
+    and clear the pages of its large images again, which can take longer than the step itself. Returns whether the C
+    library has this setting: glibc on Linux has, those of Windows, macOS and Alpine have not. It lasts as long as the
+    process, whose peak of memory is a few per cent higher.
     """
+    if not sys.platform.startswith("linux"):
+        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(key, _NEVER) for key in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))

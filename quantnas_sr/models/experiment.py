@@ -1,16 +1,15 @@
 """What both models add to BasicSR's: files that are never half-written, and a state that a run can go on from."""
 
+import copy
 import inspect
-import os
-import random
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
-import numpy as np
 import torch
 from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
@@ -18,39 +17,21 @@ from quantnas_sr.errors import DataError
 from quantnas_sr.files import written_aside
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
+from quantnas_sr.models.metrics import MetricsFile, plain
+from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.models.random_state import random_state, set_random_state
+from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.registration import METRIC_REGISTRY
-
-
-def random_state() -> Dict[str, Any]:
-    """The state of all random generators as plain data and tensors."""
-    name, keys, *rest = np.random.get_state()
-    state = {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: Dict[str, Any]) -> None:
-    """The inverse of `random_state`."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class ExperimentModel(SRModel):
     """`SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
 
-    They hold the state of the random generators, of the gradient scaler, and the best metrics too.
+    A training state also holds the states of the random generators and of the gradient scaler, the best metrics, and
+    the options, so that a resumed run knows what has changed. The results of validations are in ``metrics.json`` in the
+    folder of the run.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -59,11 +40,20 @@ class ExperimentModel(SRModel):
         self.precision = MixedPrecision(amp or "none", device_type)
         if opt["is_train"] and device_type == "cpu":
             keep_freed_memory()
+        #: Number of iterations that the weights have been trained for; None in a test run and before the first.
+        self.iteration: Optional[int] = None
+        self.recorded_options = recorded_options(opt)
+        self.metrics_file = MetricsFile(Path(opt["path"].get("visualization", "")).parent, opt["name"])
         super().__init__(opt)
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
         """As BasicSR's, with the channels of a pixel side by side in memory, the faster order for convolutions."""
         return super().model_to_device(self.precision.attach(net.to(memory_format=torch.channels_last)))
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """As BasicSR's, which calls this first in every iteration."""
+        self.iteration = current_iter
+        super().update_learning_rate(current_iter, warmup_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """BasicSR's training step, in the precision of ``train: amp``."""
@@ -118,6 +108,9 @@ class ExperimentModel(SRModel):
 
         BasicSR's moving average asks bare weights for ``params_ema``, and a run that started from bare weights goes on
         from a checkpoint with the same ``param_key_g: ~``.
+
+        Raises:
+            DataError: the weights do not fit the network of the options.
         """
         content = torch.load(load_path, map_location="cpu", weights_only=True)
         keys = [key for key in ("params", "params_ema") if isinstance(content.get(key), dict)]
@@ -125,7 +118,13 @@ class ExperimentModel(SRModel):
             param_key = keys[0]
         elif not keys and param_key not in content:
             param_key = None
-        super().load_network(net, load_path, strict, param_key)
+        try:
+            super().load_network(net, load_path, strict, param_key)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            problem = " ".join(str(error).splitlines()[1].split()) if "\n" in str(error) else str(error)
+            raise DataError(f"{load_path}: its weights do not fit the network of the options: {problem}") from None
 
     def setup_optimizers(self) -> None:
         """BasicSR's own; quantization steps apart, and gradients clipped by norm (``train: step_lr, grad_clip``)."""
@@ -168,7 +167,7 @@ class ExperimentModel(SRModel):
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """As BasicSR's, in one step, with the random generators and the best metrics."""
+        """As BasicSR's, in one step, with what a resumed run needs to be the same run."""
         if current_iter == -1:
             return
         with self._saved_aside("training_states", f"{current_iter}.state") as aside:
@@ -176,44 +175,78 @@ class ExperimentModel(SRModel):
             state = torch.load(aside, map_location="cpu", weights_only=True)
             state["random"] = random_state()
             state["gradient_scaler"] = self.precision.scaler.state_dict()
-            state["best_metric_results"] = _plain(getattr(self, "best_metric_results", {}))
+            state["best_metric_results"] = plain(getattr(self, "best_metric_results", {}))
+            state["options"] = self.recorded_options
+            state["optimizer_types"] = [type(optimizer).__name__ for optimizer in self.optimizers]
+            state["parameter_names"] = self.parameter_names()
             state.update(self.extra_state())
             torch.save(state, aside)
+
+    def parameter_names(self) -> List[Names]:
+        """The names of the parameters of every optimizer, by group."""
+        return parameter_names(self.optimizers, self.get_bare_model(self.net_g))
 
     def extra_state(self) -> Dict[str, Any]:
         """What a kind of model adds to the training state: plain data and tensors."""
         return {}
 
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
-        """As BasicSR's, with what `save_training_state` added."""
-        super().resume_training(resume_state)
-        if "random" in resume_state:
-            set_random_state(resume_state["random"])
+        """As BasicSR's, with what `save_training_state` added; options that have changed hold from here on.
+
+        Raises:
+            OptionError: the training state is that of another kind of model.
+        """
+        super().resume_training({**resume_state, **resumed_states(self, resume_state, self.say)})
+        self.iteration = resume_state["iter"]
         if resume_state.get("gradient_scaler"):
             self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):
-            self.best_metric_results = resume_state["best_metric_results"]
+            self.best_metric_results = self._still_comparable(resume_state)
+        if "random" in resume_state:
+            set_random_state(resume_state["random"])
+
+    def say(self, line: str) -> None:
+        """Log what a resumed run does about options that have changed."""
+        get_root_logger().warning(line)
+
+    def _still_comparable(self, resume_state: Dict[str, Any]) -> Dict[str, Any]:
+        """The best metrics so far, without those that the options define in another way now."""
+        now = self.recorded_options["metrics"]
+        before = resume_state.get("options", {}).get("metrics", now)
+        best = copy.deepcopy(resume_state["best_metric_results"])
+        return {
+            dataset: {metric: record for metric, record in records.items() if before.get(metric) == now.get(metric)}
+            for dataset, records in best.items()
+        }
+
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """As BasicSR's, where the options have metrics that an earlier part of the run did not have, too."""
+        earlier = getattr(self, "best_metric_results", {}).pop(dataset_name, {})
+        super()._initialize_best_metric_results(dataset_name)
+        records = self.best_metric_results[dataset_name]
+        records.update({metric: record for metric, record in earlier.items() if metric in records})
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """As BasicSR's, without the DDP wrapper: one process validates, and must not wait for the others' buffers."""
+        """As BasicSR's, under the number of iterations that the weights have had, and with ``metrics.json``.
+
+        Without the DDP wrapper: one process validates, and must not wait for the others' buffers.
+        """
+        if self.iteration is not None:
+            current_iter = self.iteration  # BasicSR counts on after the last one
         wrapped, self.net_g = self.net_g, self.get_bare_model(self.net_g)
         try:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
         finally:
             self.net_g = wrapped
+        if self.opt["val"].get("metrics") is not None:
+            name = dataloader.dataset.opt["name"]
+            self.metrics_file.record(name, self.metric_results, self.iteration, self.best_metric_results[name])
 
     @property
     def experiment_folder(self) -> Path:
         """``experiments/<name>``."""
-        return Path(os.path.dirname(self.opt["path"]["models"]))
+        return Path(self.opt["path"]["models"]).parent
 
 
 def _compares_with_gt(metric: Dict[str, Any]) -> bool:
     return "img2" in inspect.signature(METRIC_REGISTRY.find(metric["type"])).parameters
-
-
-def _plain(value: Any) -> Any:
-    """Nested dictionaries of numbers and words without numpy's number types, which a safe loader refuses."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value.item() if isinstance(value, np.generic) else value

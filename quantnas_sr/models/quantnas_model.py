@@ -2,18 +2,20 @@
 
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 from basicsr.utils import get_root_logger
 
 from quantnas_sr.cost import count
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.models.phases import TrainingPhases
+from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 from quantnas_sr.registration import MODEL_REGISTRY
 
-#: Images of so many iterations set the trained steps of activations, unless the options say otherwise; but at most a
-#: tenth of a training.
+#: By default the images of so many iterations, or of a tenth of the training where that is less, set the steps of
+#: activations.
 CALIBRATION_ITERATIONS = 10
 
 
@@ -21,11 +23,12 @@ CALIBRATION_ITERATIONS = 10
 class QuantNASModel(ExperimentModel):
     """BasicSR's `SRModel` for a network whose convolutions quantize.
 
-    ``train: fp_warmup`` trains in full precision for that share of the iterations first; then the LSQ steps start from
-    the weights that were reached. The next ``train: calibration_iter`` iterations (10, at most a tenth) train nothing
-    where activations have trained steps that are not set: they look at the images that the steps start from. With
-    ``train: step_lr`` every trained step changes by about that share of itself in an iteration. What the network costs
-    is logged at the start.
+    Training has up to three phases. The first, ``train: fp_warmup`` as a share of all iterations (0 by default), is in
+    full precision; the LSQ steps of weights then start from the trained weights. In the second, ``train:
+    calibration_iter`` iterations (10 by default, at most a tenth), nothing is trained: the inputs of the layers are
+    observed, and set the steps of activations. It is left out where no activation has a trained step, or all are set
+    already. The third trains the quantized network. With ``train: step_lr`` every trained step changes by about that
+    share of itself in an iteration. The cost of the network is logged at the start.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -42,45 +45,88 @@ class QuantNASModel(ExperimentModel):
     def init_training_settings(self) -> None:
         """As BasicSR's, with the lengths of the full-precision warm-up and of the calibration."""
         super().init_training_settings()
-        train = self.opt["train"]
-        self.fp_iterations = int(train.get("fp_warmup", 0) * train["total_iter"])
-        by_default = min(CALIBRATION_ITERATIONS, int(train["total_iter"]) // 10)
-        iterations = int(train.get("calibration_iter", by_default))
-        calibrates = iterations and not is_calibrated(self.get_bare_model(self.net_g))
-        self.calibrated_at = self.fp_iterations + iterations if calibrates else 0
-
-    def _calibrates(self, current_iter: int) -> bool:
-        return self.fp_iterations < current_iter <= self.calibrated_at
+        calibrates = not is_calibrated(self.get_bare_model(self.net_g))
+        self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)
+        self._calibration_batches: List[Dict[str, Any]] = []
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """As BasicSR's; that the optimizer did not step before is no mistake after a calibration."""
+        """As BasicSR's, without torch's warning that the optimizer has not stepped, which is right in a calibration."""
         with warnings.catch_warnings():
-            if self._calibrates(current_iter - 1):
+            if self.phases.calibrates(current_iter - 1):
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             super().update_learning_rate(current_iter, warmup_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step, quantized or in the warm-up; or a look at the activations."""
-        if self._calibrates(current_iter):
-            self._calibrate(first=current_iter == self.fp_iterations + 1, last=current_iter == self.calibrated_at)
+        """A step of the weights, quantized or in the warm-up; or a calibration pass, which trains nothing."""
+        first_quantized = self.phases.full_precision + 1
+        if self.phases.calibrates(current_iter):
+            self._calibrate(first=current_iter == first_quantized, last=current_iter == self.phases.calibrated_at)
             return
-        if self.fp_iterations:
-            self._set_quantize(current_iter > self.fp_iterations)
+        if self.phases.full_precision:
+            self._set_quantize(current_iter >= first_quantized)
         super().optimize_parameters(current_iter)
 
-    @torch.no_grad()
     def _calibrate(self, first: bool, last: bool) -> None:
         if first:
-            self._set_quantize(True)
-            for network in self._networks():
-                observe_inputs(self.get_bare_model(network))
-        self.get_bare_model(self.net_g)(self.lq)
+            self._start_calibration()
+        self._calibration_batches.append({"lq": self.lq.cpu(), "random": random_state()})
+        self._observe()
         self.log_dict = OrderedDict()
         if last:
-            for network in self._networks():
-                calibrate_inputs(self.get_bare_model(network))
-            if hasattr(self, "net_g_ema"):
-                self.model_ema(decay=0)
+            self._end_calibration()
+
+    def _start_calibration(self) -> None:
+        self._set_quantize(True)
+        for network in self._networks():
+            observe_inputs(self.get_bare_model(network))
+
+    @torch.no_grad()
+    def _observe(self) -> None:
+        self.get_bare_model(self.net_g)(self.lq)
+
+    @torch.no_grad()
+    def _end_calibration(self) -> None:
+        for network in self._networks():
+            calibrate_inputs(self.get_bare_model(network))
+        self._calibration_batches = []
+        if hasattr(self, "net_g_ema"):
+            self.model_ema(decay=0)
+
+    def extra_state(self) -> Dict[str, Any]:
+        """The iterations at which phases end, and in the middle of a calibration the batches that it has seen."""
+        return {"phases": self.phases.state_dict(), "calibration_batches": self._calibration_batches}
+
+    def resume_training(self, resume_state: Dict[str, Any]) -> None:
+        """As for every model, in the phase that the training was in."""
+        done = resume_state["iter"]
+        self._resume_phases(done, resume_state.get("phases"))
+        if self.phases.full_precision >= done:
+            self._set_quantize(False)
+        elif self.phases.calibrates(done) and self.phases.calibrated_at > done:
+            self._resume_calibration(resume_state.get("calibration_batches", []))
+        super().resume_training(resume_state)
+
+    def _resume_phases(self, done: int, saved: Optional[Dict[str, int]]) -> None:
+        if saved is None:  # by a version that did not save them
+            return
+        asked, self.phases = self.phases, self.phases.resumed(done, saved)
+        if self.phases.full_precision <= done and asked.full_precision != self.phases.full_precision:
+            self.say(
+                f"train.fp_warmup: {asked.full_precision} iterations by the new options; the warm-up ended after "
+                f"iteration {self.phases.full_precision} and stays over."
+            )
+
+    def _resume_calibration(self, batches: List[Dict[str, Any]]) -> None:
+        """Let the quantizers see again what they had seen; whatever else a pass changes stays as it is."""
+        self._start_calibration()
+        buffers = [(buffer, buffer.clone()) for buffer in self.net_g.buffers()]
+        for batch in batches:
+            self.lq = batch["lq"].to(self.device)
+            set_random_state(batch["random"])
+            self._observe()
+        for buffer, value in buffers:
+            buffer.copy_(value)
+        self._calibration_batches = list(batches)
 
     def _networks(self) -> List[torch.nn.Module]:
         return [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]

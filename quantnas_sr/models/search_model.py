@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import torch
 from basicsr.losses import build_loss
@@ -14,13 +14,15 @@ from torch.utils.tensorboard import SummaryWriter
 from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.models.phases import Progress, iterations_before
 from quantnas_sr.models.step_rates import separate_steps
-from quantnas_sr.quantization import calibrate_on
+from quantnas_sr.quantization import NoisePool, calibrate_on
 from quantnas_sr.registration import MODEL_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
 
-#: How often in a search with a budget the penalty is adapted.
+#: Number of times that a search with a budget adapts the penalty.
 PENALTY_CHECKS = 100
+DEFAULT_ALPHA_WARMUP = 0.1
 
 
 @contextmanager
@@ -36,21 +38,27 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def noise_pools(network: nn.Module) -> List[NoisePool]:
+    """The pools that the mixed layers of a supernet draw their noise from, each once."""
+    sources = (getattr(getattr(layer, "noisy_layer", None), "noise", None) for layer in network.modules())
+    return list({id(source): source for source in sources if isinstance(source, NoisePool)}.values())
+
+
 @MODEL_REGISTRY.register()
 class QuantNASSearchModel(ExperimentModel):
     """Searches operations and bit widths.
 
     Each iteration has an alpha step (after ``alpha_warmup``), on the alphas' half of the data and with the full loss
     ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
-    have an optimizer of their own, whose rate stays fixed. At every checkpoint and at the end the current genotype is
-    written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``). With a budget the penalty is
-    adapted on the way, and the genotype is the best one that fits.
+    have an optimizer of their own, whose learning rate is constant. At every checkpoint and at the end the current
+    genotype is written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``). With a budget, the
+    penalty is adapted during the search, and the genotype is the most probable one that costs no more.
 
     Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
-        # each step leaves the other's parameters without gradient, which DDP has to be told
+        # in each of the two steps some parameters have no gradient, which DDP has to be told
         opt.setdefault("find_unused_parameters", True)
         super().__init__(opt)
 
@@ -68,9 +76,12 @@ class QuantNASSearchModel(ExperimentModel):
         cost = self.cri_hardware
         get_root_logger().info(f"Hardware cost {cost.cost.name}: {cost.reference:.4g} {cost.cost.unit} at the start")
         self.cri_entropy = build_loss(train["entropy_opt"]).to(self.device)
-        self.total_iter = int(train["total_iter"])
-        self.alpha_warmup = train.get("alpha_warmup", 0.1)
-        self.adapt_every = max(1, self.total_iter // PENALTY_CHECKS)
+        total_iter = int(train["total_iter"])
+        self.progress = Progress(total_iter)
+        #: Share of the search before the first alpha step, and the number of iterations.
+        self.alpha_warmup = DEFAULT_ALPHA_WARMUP if train.get("alpha_warmup") is None else train["alpha_warmup"]
+        self.alpha_warmup_iterations = iterations_before(self.alpha_warmup, total_iter)
+        self.adapt_every = max(1, total_iter // PENALTY_CHECKS)
         self.tb_writer = self._open_tensorboard()
 
     def setup_optimizers(self) -> None:
@@ -113,10 +124,10 @@ class QuantNASSearchModel(ExperimentModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration of algorithm 1."""
-        progress = (current_iter - 1) / self.total_iter
+        progress = self.progress.at(current_iter)
         self.supernet.set_progress(progress)
         alpha_losses: Dict[str, Tensor] = OrderedDict()
-        if progress >= self.alpha_warmup:
+        if current_iter > self.alpha_warmup_iterations:
             alpha_losses = self._alpha_step(progress)
             if current_iter % self.adapt_every == 0:
                 self.cri_hardware.adapt(self.supernet.alphas_by_slot())
@@ -143,9 +154,9 @@ class QuantNASSearchModel(ExperimentModel):
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save networks, training state and the current genotype."""
+        """Save the current genotype, networks and training state."""
+        self._save_genotype(current_iter)  # first, because deriving a network draws random numbers
         super().save(epoch, current_iter)
-        self._save_genotype(current_iter)
 
     @master_only
     def _save_genotype(self, current_iter: int) -> None:
@@ -166,10 +177,10 @@ class QuantNASSearchModel(ExperimentModel):
         return f"{count(self.supernet.derive()).bitops / 1e9:.3f} GBitOps for 32x32"
 
     def genotype(self, current_iter: int) -> Any:
-        """What would be derived now: of the genotypes within the budget, if there is one, the most probable."""
+        """The genotype that would be derived now: the most probable one, within the budget if there is a budget."""
         origin = {
             "experiment": self.opt["name"],
-            "iteration": self.total_iter if current_iter == -1 else current_iter,
+            "iteration": self.iteration if current_iter == -1 else current_iter,
             "seed": self.opt["manual_seed"],
             "hardware_penalty": self.cri_hardware.loss_weight,
         }
@@ -178,21 +189,51 @@ class QuantNASSearchModel(ExperimentModel):
         return self.supernet.genotype(origin, self._choice())
 
     def extra_state(self) -> Dict[str, Any]:
-        """The penalty, where a budget adapts it."""
-        return {"hardware_penalty": self.cri_hardware.penalty.state_dict()} if self.cri_hardware.budget else {}
+        """How far the search is, the penalty that a budget has adapted, and what noise is drawn from."""
+        state = {
+            "search": {
+                "progress": self.progress.state_dict(),
+                "alpha_warmup": self.alpha_warmup,
+                "alpha_warmup_iterations": self.alpha_warmup_iterations,
+            },
+            "noise": [pool.state_dict() for pool in noise_pools(self.supernet)],
+        }
+        if self.cri_hardware.budget:
+            state["hardware_penalty"] = self.cri_hardware.penalty.state_dict()
+        return state
 
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
-        """As for every model, with the penalty that the search had come to."""
-        super().resume_training(resume_state)
+        """As for every model, where the search had come to: schedules, penalty and noise."""
+        if "search" in resume_state:
+            self._resume_schedules(resume_state["iter"], resume_state["search"])
         if self.cri_hardware.budget and "hardware_penalty" in resume_state:
             self.cri_hardware.penalty.load_state_dict(resume_state["hardware_penalty"])
             self.cri_hardware.loss_weight = self.cri_hardware.penalty.value
+        for pool, state in zip(noise_pools(self.supernet), resume_state.get("noise", ())):
+            pool.load_state_dict(state)
+        super().resume_training(resume_state)
+
+    def _resume_schedules(self, done: int, saved: Dict[str, Any]) -> None:
+        """Go on with the search's progress; the warm-up of the alphas stays over if it is."""
+        self.progress.resume(done, saved["progress"])
+        asked, over = self.alpha_warmup_iterations, saved["alpha_warmup_iterations"]
+        if done >= over:
+            self.alpha_warmup, self.alpha_warmup_iterations = saved["alpha_warmup"], over
+        else:
+            self.alpha_warmup_iterations = max(done, asked)
+            if self.progress.start:
+                self.alpha_warmup = self.progress.at(self.alpha_warmup_iterations + 1)
+        if asked != self.alpha_warmup_iterations:
+            self.say(
+                f"train.alpha_warmup: {asked} iterations by the new options; the warm-up ended after "
+                f"iteration {self.alpha_warmup_iterations} and stays over."
+            )
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """Validate the supernet, then the current best path: the network that would be derived, with its weights.
+        """Validate the supernet, then the network that would be derived now, with the weights of the supernet.
 
-        The second one's metrics stand under ``<dataset>_derived``. The random numbers of training are left as they are.
-        Steps of activations that the search does not train are set by the last training batch.
+        The metrics of the derived network are named ``<dataset>_derived``. The random generators of training are not
+        touched. Steps of activations that the search does not train are set by the last training batch.
         """
         batch = self.lq
         devices = [self.device] if self.device.type == "cuda" else []
@@ -211,7 +252,7 @@ class QuantNASSearchModel(ExperimentModel):
 
     @master_only
     def _open_tensorboard(self) -> SummaryWriter:
-        """A writer beside BasicSR's own, in the same folder: models are given that one for validation only."""
+        """A second writer to BasicSR's folder, because BasicSR hands its own to models in validation only."""
         logger = self.opt["logger"]
         if logger.get("use_tb_logger") and "debug" not in self.opt["name"]:
             return SummaryWriter(f"{self.opt['root_path']}/tb_logger/{self.opt['name']}")

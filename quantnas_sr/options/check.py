@@ -4,6 +4,7 @@ from typing import Any, Dict
 
 import torch
 
+from quantnas_sr.data.batches import check_batches
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.check_datasets import check_datasets
 from quantnas_sr.options.check_inputs import check_inputs
@@ -32,6 +33,8 @@ def check(opt: Options) -> None:
     if opt["is_train"]:
         check_train(opt, net)
     check_validation(opt, check_datasets(opt))
+    if opt["is_train"]:
+        check_batches(opt)
     check_inputs(opt, net)
     check_checkpoints(opt)
 

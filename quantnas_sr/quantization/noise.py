@@ -1,6 +1,6 @@
 """Quantization noise: an additive, differentiable stand-in for rounding (eq. 6; Defossez et al., DiffQ, 2021)."""
 
-from typing import Dict
+from typing import Any, Dict, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +68,27 @@ class NoisePool:
     def _pool(self, size: int, dtype: torch.dtype) -> Tensor:
         length = max(self.SIZE, size + size // 4)
         if self._left <= 0 or len(self._values[torch.float32]) < length:
+            self._drawn_with = torch.get_rng_state()
             self._values = {torch.float32: torch.randn(length)}
             self._left = self.REUSE * length
         if dtype not in self._values:
             self._values[dtype] = self._values[torch.float32].to(dtype)
         return self._values[dtype]
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Plain data, for a checkpoint: what the numbers can be drawn again with; empty before the first draw."""
+        if not self._values:
+            return {}
+        return {"drawn_with": self._drawn_with, "length": len(self._values[torch.float32]), "left": self._left}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`; the global random generator is left as it is."""
+        self._values, self._left = {}, 0
+        if state:
+            self._drawn_with, self._left = state["drawn_with"].cpu(), state["left"]
+            generator = torch.Generator()
+            generator.set_state(self._drawn_with)
+            self._values = {torch.float32: torch.randn(state["length"], generator=generator)}
 
 
 class FreshNoise:

@@ -115,6 +115,7 @@ class Supernet(SearchNetwork):
 
     def places(self) -> Iterator[Tuple[str, MixedLayer]]:
         """The mixed layers with the names of their slots, in the order of the wiring."""
+        # looked up each time: a replica of data parallel has its own layers, but shares any list of layers
         return ((module.slot.name, module) for module in self.skeleton.modules() if isinstance(module, MixedLayer))
 
     def edge_names(self) -> Dict[str, List[str]]:

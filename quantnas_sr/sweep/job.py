@@ -1,7 +1,6 @@
 """One job of a sweep: its folder, its state, its three stages."""
 
 import json
-import re
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.files import written_aside
-from quantnas_sr.sweep.process import Outcome, reason_of, run_logged
+from quantnas_sr.sweep.process import reason_of, run_logged
 
 STAGES = ("search", "train", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -150,26 +149,24 @@ def _attempt(job: SweepJob, state: State, stage: str, threads: int, stop: Event)
     environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     try:
         outcome = run_logged(command, job.folder / f"{stage}.log", environment, stop, tick)
-        reason = reason_of(outcome) if outcome.code else _finish(state, stage, outcome)
+        reason = reason_of(outcome) if outcome.code else _finish(job, state, stage)
         mine.done = reason is None
     finally:
         job.save(state)
     return reason
 
 
-def _finish(state: State, stage: str, outcome: Outcome) -> Optional[str]:
-    if stage == "test":
-        state.metrics = read_metrics(outcome.output)
-        return None if state.metrics else "the test printed no metrics"
-    return None
+def _finish(job: SweepJob, state: State, stage: str) -> Optional[str]:
+    if stage != "test":
+        return None
+    path = Path("results") / job.options(stage)["name"] / "metrics.json"
+    state.metrics = read_metrics(path)
+    return None if state.metrics else f"the test wrote no metrics to {path}"
 
 
-def read_metrics(log: str) -> Metrics:
-    """The metrics that BasicSR prints after a test.
-
-    >>> read_metrics("INFO: Validation Set5\\n\\t # psnr: 31.25\\tBest: 31.25 @ x iter\\n\\t # ssim: 0.88\\n")
-    {'Set5': {'psnr': 31.25, 'ssim': 0.88}}
-    """
-    found = re.findall(r"Validation (.+)\n((?:\t # .+\n?)+)", log)
-    values = {name: re.findall(r"# (\S+): ([-\d.infa]+)", lines) for name, lines in found}
-    return {name: {metric: float(value) for metric, value in pairs} for name, pairs in values.items()}
+def read_metrics(path: Path) -> Metrics:
+    """The metrics that a test run has written to its ``metrics.json``; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    datasets = json.loads(path.read_text(encoding="utf-8"))["datasets"]
+    return {name: entry["metrics"] for name, entry in datasets.items()}

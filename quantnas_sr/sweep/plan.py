@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import yaml
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.errors import OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
+from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.options.base import lineage
 from quantnas_sr.options.check import check
 from quantnas_sr.options.read import read_options, supernet_of
@@ -71,6 +73,9 @@ def load_sources(sources: Sources, changes: Mapping[str, Sequence[str]]) -> Dict
         raise OptionError(f"{sources.search}: not a search. Allowed: model_type: QuantNASSearchModel")
     if not loaded["test"]["val"].get("metrics"):
         raise OptionError(f"{sources.test}: val: the key 'metrics' is missing: nothing would be measured")
+    model = loaded["test"].get("model_type")
+    if model in MODEL_REGISTRY and not issubclass(MODEL_REGISTRY.get(model), ExperimentModel):
+        raise OptionError(f"{sources.test}: model_type: a {model} writes no metrics.json. Allowed: QuantNASModel")
     return loaded
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from quantnas_sr.models import allocator
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
 
@@ -96,3 +97,22 @@ def test_a_step_with_an_infinite_gradient_is_left_out_and_lowers_the_scale():
 
 def test_keeping_freed_memory_can_be_asked_for_twice():
     assert keep_freed_memory() == keep_freed_memory()
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_where_the_c_library_has_no_such_setting_it_is_not_looked_for(platform, monkeypatch):
+    """``ctypes.CDLL(None)`` raises a TypeError on Windows."""
+
+    def refuse(name):
+        raise TypeError("bad argument type for built-in operation")
+
+    monkeypatch.setattr(allocator.sys, "platform", platform)
+    monkeypatch.setattr(allocator.ctypes, "CDLL", refuse)
+    assert keep_freed_memory.__wrapped__() is False
+
+
+def test_a_c_library_without_the_setting_is_left_alone(monkeypatch):
+    """musl, on Alpine Linux."""
+    monkeypatch.setattr(allocator.sys, "platform", "linux")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    assert keep_freed_memory.__wrapped__() is False

@@ -1,0 +1,98 @@
+"""The length of a training. BasicSR counts epochs; ``total_iter`` promises iterations."""
+
+import functools
+import math
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from basicsr import train
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+
+from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.errors import DataError
+
+#: The key of the options under which a resumed run notes where its training state was saved.
+RESUMED_FROM = "resumed_from"
+
+
+def is_ours(opt: Mapping[str, Any]) -> bool:
+    """Whether a run uses a model or a network of this package, or a subclass of one; other runs are left alone."""
+    network = opt.get("network_g")
+    named = (
+        (MODEL_REGISTRY, opt.get("model_type")),
+        (ARCH_REGISTRY, network.get("type") if isinstance(network, Mapping) else None),
+    )
+    classes = (registry.get(name) for registry, name in named if isinstance(name, str) and name in registry)
+    return any(base.__module__.startswith("quantnas_sr.") for cls in classes for base in cls.__mro__)
+
+
+def remember_resumed_iteration() -> None:
+    """``create_train_val_dataloader`` is not told where a resumed run goes on: note it in the options."""
+    original = train.load_resume_state
+
+    @functools.wraps(original)
+    def load_resume_state(opt: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        state = original(opt)
+        if state is not None and is_ours(opt):
+            opt[RESUMED_FROM] = {"epoch": int(state["epoch"]), "iter": int(state["iter"])}
+        return state
+
+    rebind(original, load_resume_state)
+
+
+def train_all_iterations() -> None:
+    """``create_train_val_dataloader`` returns too few epochs for ``total_iter`` iterations.
+
+    It rounds the iterations of an epoch up, although the loader leaves the last incomplete batch out. A resumed run
+    starts at the epoch of its training state, however many iterations an epoch had then and has now.
+    """
+    original = train.create_train_val_dataloader
+
+    @functools.wraps(original)
+    def create_train_val_dataloader(opt: Dict[str, Any], logger: Any) -> Tuple[Any, ...]:
+        loader, sampler, val_loaders, epochs, total_iter = original(opt, logger)
+        if is_ours(opt):
+            epochs = _last_epoch(opt, loader, total_iter, logger)
+        return loader, sampler, val_loaders, epochs, total_iter
+
+    rebind(original, create_train_val_dataloader)
+
+
+def _last_epoch(opt: Mapping[str, Any], loader: Any, total_iter: int, logger: Any) -> int:
+    """The number of the epoch that ends with iteration ``total_iter``, where ``train_pipeline`` stops."""
+    if not len(loader):
+        raise DataError(too_few_images(opt, len(loader.dataset)) or "datasets.train: no batch can be made")
+    resumed = opt.get(RESUMED_FROM, {"epoch": 0, "iter": 0})
+    missing = max(0, total_iter - resumed["iter"])
+    epochs = math.ceil(missing / len(loader))
+    if missing:
+        logger.info(
+            f"Training from iteration {resumed['iter']} to {total_iter} takes {epochs} epochs of {len(loader)} full "
+            "batches; an incomplete last batch is left out."
+        )
+    else:
+        logger.warning(f"Nothing to train: iteration {resumed['iter']} is done, and train.total_iter is {total_iter}.")
+    return resumed["epoch"] + epochs - 1
+
+
+def too_few_images(opt: Mapping[str, Any], images: int) -> Optional[str]:
+    """The error message where an epoch of ``images`` training images has no full batch; None where it has one.
+
+    Args:
+        opt: parsed options; the number of processes is ``world_size``, 1 by default.
+        images: length of the training dataset.
+    """
+    dataset = opt["datasets"]["train"]
+    processes = opt.get("world_size", 1)
+    devices = 1 if opt.get("dist") or not isinstance(opt["num_gpu"], int) else max(1, opt["num_gpu"])
+    ratio = dataset.get("dataset_enlarge_ratio", 1)
+    batch = dataset["batch_size_per_gpu"] * devices
+    samples = math.ceil(images * ratio / processes)
+    if samples >= batch:
+        return None
+    parts = [f"batch_size_per_gpu {dataset['batch_size_per_gpu']}"]
+    parts += [f"{devices} GPUs"] * (devices > 1) + [f"{processes} processes"] * (processes > 1)
+    smaller = f"batch_size_per_gpu to {samples // devices} or less, or " if samples >= devices else ""
+    enough = math.ceil(((batch - 1) * processes + 1) / images) if images else 0
+    remedy = f": set {smaller}dataset_enlarge_ratio to {enough} or more" if images else ""
+    enlarged = f" (dataset_enlarge_ratio {ratio})" if ratio != 1 else ""
+    return f"datasets.train: {images} images{enlarged} do not fill one batch ({', '.join(parts)}){remedy}"
