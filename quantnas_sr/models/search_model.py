@@ -83,6 +83,7 @@ class QuantNASSearchModel(ExperimentModel):
         self.alpha_warmup_iterations = iterations_before(self.alpha_warmup, total_iter)
         self.adapt_every = max(1, total_iter // PENALTY_CHECKS)
         self.tb_writer = self._open_tensorboard()
+        self.last_batch: Optional[Tensor] = None
 
     def setup_optimizers(self) -> None:
         """One optimizer for the weights and one for the alphas."""
@@ -124,6 +125,7 @@ class QuantNASSearchModel(ExperimentModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration of algorithm 1."""
+        self.last_batch = self.lq
         progress = self.progress.at(current_iter)
         self.supernet.set_progress(progress)
         alpha_losses: Dict[str, Tensor] = OrderedDict()
@@ -235,7 +237,6 @@ class QuantNASSearchModel(ExperimentModel):
         The metrics of the derived network are named ``<dataset>_derived``. The random generators of training are not
         touched. Steps of activations that the search does not train are set by the last training batch.
         """
-        batch = self.lq
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(self.opt["manual_seed"])
@@ -243,7 +244,8 @@ class QuantNASSearchModel(ExperimentModel):
             options = dataloader.dataset.opt
             name, supernet = options["name"], self.net_g
             derived = self.supernet.derive(self.genotype(current_iter))
-            calibrate_on(derived, batch)
+            batch = next(iter(dataloader))["lq"] if self.last_batch is None else self.last_batch
+            calibrate_on(derived, batch.to(self.device))
             options["name"], self.net_g = f"{name}_derived", derived
             try:
                 super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
