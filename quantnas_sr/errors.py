@@ -21,7 +21,7 @@ class DataError(QuantNASError):
 
 
 class CalibrationError(QuantNASError):
-    """A quantizer of activations is asked to quantize before any batch has set its step."""
+    """A quantizer of activations is used before its calibration."""
 
     def __init__(self) -> None:
         super().__init__(

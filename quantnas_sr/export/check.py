@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quantnas_sr.errors import DataError
-from quantnas_sr.export.modules import input_rounding
 from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
+from quantnas_sr.quantization import Rounding
 
 #: Share of bytes that may differ by more than one without a word about it.
 TOLERANCE = 1e-3
@@ -133,33 +133,33 @@ def _forced(network: nn.Module, integers: Dict[str, np.ndarray], wrong: List[str
         yield
 
 
-def _forcing(name: str, rounding: Dict[str, Any], integers: np.ndarray, wrong: List[str]) -> Callable[..., Any]:
-    step, zero_point = rounding["step"], rounding["zero_point"]
+def _forcing(name: str, rounding: Rounding, integers: np.ndarray, wrong: List[str]) -> Callable[..., Any]:
+    step, zero_point = rounding.step, rounding.zero_point
 
     def hook(module: nn.Module, inputs: Tuple[Tensor, ...]) -> Tuple[Tensor]:
         theirs = torch.from_numpy(integers.astype(np.float32)) - zero_point
         if theirs.shape != inputs[0].shape:  # of a folded image
             theirs = F.pixel_shuffle(theirs, inputs[0].shape[-1] // theirs.shape[-1])
-        real = (_smoothed(module, inputs[0]) / step).clamp(-zero_point, 2 ** rounding["bits"] - 1 - zero_point)
+        real = (_scaled(module, inputs[0]) / step).clamp(-zero_point, rounding.highest - zero_point)
         off = (real - theirs).abs() > 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt()
         if off.any():
             share = 100 * float(off.float().mean())
             most = float((real - theirs).abs().max())
             does = "writes" if isinstance(module, RoundedOutput) else "reads"
             wrong.append(f"{share:.2f} % of the integers that {name} {does} are others, by up to {most:.1f}")
-        return (_smoothed(module, theirs * step, inverse=True),)
+        return (_scaled(module, theirs * step, inverse=True),)
 
     return hook
 
 
-def _smoothed(module: nn.Module, x: Tensor, inverse: bool = False) -> Tensor:
-    return x if isinstance(module, RoundedOutput) else module.smoothed_input(x, inverse)
+def _scaled(module: nn.Module, x: Tensor, inverse: bool = False) -> Tensor:
+    return x if isinstance(module, RoundedOutput) else module.scaled_input(x, inverse)
 
 
-def _roundings(network: nn.Module) -> Iterator[Tuple[str, Tuple[nn.Module, Dict[str, Any]]]]:
+def _roundings(network: nn.Module) -> Iterator[Tuple[str, Tuple[nn.Module, Rounding]]]:
     """By name, what rounds to integers, and to which."""
     for name, layer in quantized_layers(network):
-        yield name, (layer, input_rounding(layer))
+        yield name, (layer, layer.input_quantizer.rounding())
     for name, module in network.named_modules():
         if isinstance(module, RoundedOutput):
             yield name, (module, module.rounding)

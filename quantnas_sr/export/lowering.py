@@ -4,13 +4,14 @@ A quantized image is an unsigned integer tensor from its QuantizeLinear to the D
 convolutions that read it; what only moves its numbers in between (shuffle, concatenation) moves bytes.
 """
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import onnx_ir as ir
 
 from quantnas_sr.export.graph import Editor, array_of, replace
 from quantnas_sr.export.modules import DOMAIN
+from quantnas_sr.quantization import Rounding
 
 #: What a runtime may put between an addition and a rounding in one kernel with both.
 _ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
@@ -18,28 +19,9 @@ _ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
 WEIGHTS_FORMATS = ("int8", "int4")
 
 
-class Rounding(NamedTuple):
-    """How a tensor was rounded: integers 0 .. 2^bits - 1 times ``step``, ``zero_point`` stands for 0."""
-
-    step: float
-    zero_point: int
-    bits: int
-
-    @classmethod
-    def of(cls, node: ir.Node) -> "Rounding":
-        """That of a ``Quantize`` node."""
-        attributes = node.attributes
-        return cls(*(attributes[name].value for name in cls._fields))
-
-    @property
-    def dtype(self) -> type:
-        """Of the integers in memory."""
-        return np.uint8 if self.bits <= 8 else np.uint16
-
-    @property
-    def fills_dtype(self) -> bool:
-        """Whether saturation of the type is that of the quantizer."""
-        return self.bits in (8, 16)
+def _rounding_of(node: ir.Node) -> Rounding:
+    """The rounding of a ``Quantize`` node."""
+    return Rounding(*(node.attributes[name].value for name in Rounding._fields))
 
 
 def concatenate_integers(graph: ir.Graph) -> None:
@@ -117,15 +99,15 @@ class Lowering:
                 real.shape, real.dtype = shape, dtype
 
     def _quantize(self, node: ir.Node, editor: Editor) -> None:
-        rounding, x = Rounding.of(node), self._real(node.inputs[0], editor)
-        if not rounding.fills_dtype:
+        rounding, x = _rounding_of(node), self._real(node.inputs[0], editor)
+        if rounding.bits != rounding.storage_bits:  # the integers' type saturates elsewhere than the quantizer
             if rounding.bits < 8 and _sums_integers(x.producer()):
                 # rounded at once, so that the convolution is one of integers; to clip afterwards gives the same
                 integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
                 x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
             # Ends a quarter beyond the last integers, to which they are rounded: OpenVINO clips bytes, and there an end
             # that is not quite an integer becomes the next one within.
-            ends = -rounding.zero_point - 0.25, 2**rounding.bits - 1 - rounding.zero_point + 0.25
+            ends = -rounding.zero_point - 0.25, rounding.highest - rounding.zero_point + 0.25
             constants = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in ends]
             x = editor.add("Clip", [x, *constants])
         integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
@@ -133,7 +115,7 @@ class Lowering:
 
     def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
         step = editor.constant(np.array(rounding.step, np.float32), "step")
-        return [step, editor.constant(np.array(rounding.zero_point, rounding.dtype), "zero_point")]
+        return [step, editor.constant(np.array(rounding.zero_point, f"uint{rounding.storage_bits}"), "zero_point")]
 
     def _moves(self, node: ir.Node, editor: Editor) -> None:
         """What only moves numbers moves the integers; anything else reads real numbers."""

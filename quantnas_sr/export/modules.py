@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.export.rounded_outputs import RoundedOutput
 from quantnas_sr.export.static_adq import StaticADQ, affine
-from quantnas_sr.quantization import FULL_PRECISION, LSQActivation, QuantConv2d
+from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 from quantnas_sr.search_space.skeletons.adq import ADQ
 from quantnas_sr.search_space.skeletons.esa import ESA, MIN_SIDE
 
@@ -35,17 +35,17 @@ class IntegerConv(nn.Module):
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
-        self.register_buffer("weight", layer.weight_quantizer.to_int(layer.smoothed_weight().detach().float()))
+        self.register_buffer("weight", layer.weight_quantizer.to_int(layer.scaled_weight().detach().float()))
         self.register_buffer("scale", layer.weight_quantizer.scale.detach().float().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().detach().float())
-        self.smooths = layer.smooths
+        self.scales_channels = layer.scales_channels
         self.layer = [layer]  # in a list, so that it is no submodule
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         (layer,) = self.layer
-        x = layer.smoothed_input(x) if self.smooths else x
-        x = _node("Quantize", (x,), x.shape, **input_rounding(layer))
+        x = layer.scaled_input(x) if self.scales_channels else x
+        x = _node("Quantize", (x,), x.shape, **layer.input_quantizer.rounding()._asdict())
         pads = _pads(layer)
         sides = [
             (side + before + after - dilation * (kernel - 1) - 1) // stride + 1
@@ -57,14 +57,6 @@ class IntegerConv(nn.Module):
         attributes = {"strides": list(layer.stride), "dilations": list(layer.dilation), "group": layer.groups}
         shape = (x.shape[0], layer.out_channels, *sides)
         return _node("Conv", inputs, shape, pads=pads, bits=layer.bits, **attributes)
-
-
-@torch.no_grad()
-def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
-    """How a layer rounds its input: to the integers 0 .. 2^bits - 1, of which ``zero_point`` stands for 0."""
-    quantizer = layer.input_quantizer
-    zero_point = int(quantizer.zero_point) if isinstance(quantizer, LSQActivation) else 0
-    return {"step": float(quantizer.step), "zero_point": zero_point, "bits": layer.bits}
 
 
 def _pads(layer: nn.Conv2d) -> List[int]:
@@ -161,7 +153,7 @@ class ExportedRounding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return _node("Quantize", (x,), x.shape, **self.rounding)
+        return _node("Quantize", (x,), x.shape, **self.rounding._asdict())
 
 
 _Replacements = Dict[Type[nn.Module], Callable[[Any], nn.Module]]

@@ -1,8 +1,9 @@
-"""Outputs of convolutions rounded to 8 bits, where a network as it was trained has real numbers.
+"""Outputs of convolutions rounded to 8 bits that the trained network leaves in floating point.
 
-A runtime computes a convolution in integers and writes bytes where its output is rounded at once. In most trained
-networks that is so where one quantized convolution reads another, and not in front of sums, of normalisation and of the
-result. Here those outputs are rounded too, each tensor with one step and one zero point. The sums themselves stay real.
+A runtime computes a convolution in integers and writes bytes if its output is rounded next. In most trained networks
+that is so where a quantized convolution reads the output of another one, but not in front of sums, normalisation and
+the result. Here those outputs are rounded too, each tensor with one step and one zero point. Sums stay in floating
+point.
 """
 
 from contextlib import ExitStack
@@ -14,37 +15,35 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from quantnas_sr.mixed_precision.base_network import replace
-from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
+from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d, Rounding
 from quantnas_sr.quantization.calibration import RangeObserver
 
 BITS = 8
-#: Values of a tensor that one image gives to the choice of its range.
+#: Values of a tensor that are sampled of each image to choose the range.
 _VALUES = 2**11
-#: Functions whose result has the very numbers that go in, or 0 in place of the negative ones, which rounding does too.
+#: Value-preserving operations, and ReLU, which runtimes merge into the rounding that follows.
 _MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
-#: Sides of the image that shows what reads what.
+#: Shape of the image that is traced to find out which layer reads which output.
 _SHOWN = (1, 3, 33, 41)
 
 
 class RoundedOutput(nn.Module):
-    """Rounds to the integers 0 .. 255 times ``step``, of which ``zero_point`` stands for 0; nothing to train."""
+    """Rounds to 8 bits; nothing to train.
+
+    Args:
+        step, zero_point: as of `Rounding`.
+    """
 
     def __init__(self, step: float, zero_point: int) -> None:
         super().__init__()
-        self.step, self.zero_point = step, zero_point
-
-    @property
-    def rounding(self) -> Dict[str, Any]:
-        """As `inference.input_rounding`."""
-        return {"step": self.step, "zero_point": self.zero_point, "bits": BITS}
+        self.rounding = Rounding(step, zero_point, BITS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        low = -self.zero_point
-        return (x / self.step).round_().clamp_(low, low + 2**BITS - 1).mul_(self.step)
+        return self.rounding.from_int(self.rounding.to_int(x))
 
     def extra_repr(self) -> str:
-        return f"step={self.step:.3g}, zero_point={self.zero_point}"
+        return f"step={self.rounding.step:.3g}, zero_point={self.rounding.zero_point}"
 
 
 class RoundedConv(nn.Module):
@@ -60,14 +59,14 @@ class RoundedConv(nn.Module):
 
 
 def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
-    """Name and layer of every convolution of integers."""
+    """Name and layer of every convolution that computes in integers."""
     for name, layer in network.named_modules():
         if isinstance(layer, QuantConv2d) and layer.bits != FULL_PRECISION and layer.quantize:
             yield name, layer
 
 
 class _Readers(TorchFunctionMode):
-    """While it is on: which layers' outputs are read by something else than the rounding of one kind of input."""
+    """While active, finds the layers whose output something else reads than layers that round it in one way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,15 +74,13 @@ class _Readers(TorchFunctionMode):
         self._from: Dict[int, Set[QuantConv2d]] = {}
         self._kept: List[Tensor] = []  # an id is that of one tensor only as long as the tensor is there
         self._depth = 0
-        self._rounded_to: Dict[QuantConv2d, Dict[str, Any]] = {}
+        self._rounded_to: Dict[QuantConv2d, Rounding] = {}
 
     def enter_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> None:
         """Before a layer computes."""
-        from quantnas_sr.export.modules import input_rounding
-
-        rounding = input_rounding(layer)
+        rounding = layer.input_quantizer.rounding()
         for source in self._sources(inputs):
-            if layer.smooths or self._rounded_to.setdefault(source, rounding) != rounding:
+            if layer.scales_channels or self._rounded_to.setdefault(source, rounding) != rounding:
                 self.real.add(source)
         self._depth += 1
 
@@ -122,7 +119,7 @@ class _Readers(TorchFunctionMode):
 
 @torch.no_grad()
 def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
-    """The layers whose outputs are real numbers: something else reads them than a rounding to one kind of integers.
+    """The layers whose output is not rounded next: something else reads it than layers that round it in one way.
 
     Args:
         network: in evaluation mode.
@@ -142,7 +139,7 @@ def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
 def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
     """Put a `RoundedConv` in the place of every layer of `real_outputs`; changes and returns the network.
 
-    Steps and zero points are those that lose least on the images.
+    Steps and zero points are those of least squared error on the images.
 
     Args:
         network: in evaluation mode.

@@ -1,6 +1,6 @@
-"""A network's own convolutions at several bit widths at once: equations 3, 4 and 5 where the operation is given.
+"""A network's own convolutions at several bit widths at once: equations 3, 4 and 5 with a given operation.
 
-The alphas of a layer sum to 1, so that they are their own shares. At 32 bits a layer is what it was in the network.
+The alphas of a layer sum to 1, so they are the shares of the bit widths. At 32 bits a layer is the network's own.
 """
 
 import copy
@@ -21,7 +21,7 @@ from quantnas_sr.search_space.mixing.selectors import Selection
 
 State = Dict[str, Tensor]
 
-#: How many values of its input a layer under noise keeps.
+#: Number of input values that a layer under noise keeps.
 SAMPLE = 1024
 
 
@@ -49,7 +49,7 @@ class SharedMixedConv2d(SharedConv2d):
         return super().forward(x, self.selection.weights[0])
 
     def state_from(self, plain: State) -> State:
-        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        """The initial state dict of a search, from the weight (and bias) of the network in full precision."""
         state = dict(plain)
         for b, quantizer in self.weight_quantizers.items():
             state.update(with_prefix(f"weight_quantizers.{b}", quantizer.initial_state(plain["weight"])))
@@ -62,10 +62,10 @@ class SharedMixedConv2d(SharedConv2d):
 
 
 class NoiseMixedConv2d(NoiseConv2d):
-    """Eq. 5: search against noise. With ``hwgq`` the input goes through ReLU first, with ``lsq`` it is as it is.
+    """Eq. 5: search against noise. With ``hwgq`` the input goes through ReLU first, with ``lsq`` it does not.
 
-    Nothing is quantized, so no step is trained. The LSQ steps of a derived layer start from its weight, and from the
-    last training batch: ``input_sample`` are some values of the input there, zero before.
+    Nothing is quantized, so no step is trained. A derived layer initialises its LSQ steps from the weight and from
+    ``input_sample``, some input values of the last training batch (zeros before the first one).
 
     Args:
         conv: the convolution whose place it takes.
@@ -92,7 +92,7 @@ class NoiseMixedConv2d(NoiseConv2d):
         return super().forward(NoisyInput(x, rectified, noise), self.selection.weights[0])
 
     def chosen_state(self, bits: int) -> State:
-        """What a derived layer of ``bits`` bits goes on from."""
+        """The state dict that a derived layer of ``bits`` bits continues from."""
         state = self.float_state()
         if bits != FULL_PRECISION and self.input_sample is not None and self.input_sample.any():
             quantizer = LSQActivation(bits).to(self.weight.device)
@@ -103,7 +103,7 @@ class NoiseMixedConv2d(NoiseConv2d):
         return state
 
     def state_from(self, plain: State) -> State:
-        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        """The initial state dict of a search, from the weight (and bias) of the network in full precision."""
         return plain if self.input_sample is None else {**plain, "input_sample": torch.zeros(SAMPLE)}
 
 
@@ -129,11 +129,11 @@ class SeparateMixedConv2d(nn.Module):
         return weighted_sum(self.selection.weights[0], [branch(x) for branch in self.branches.values()])
 
     def chosen_state(self, bits: int) -> State:
-        """What a derived layer of ``bits`` bits goes on from."""
+        """The state dict that a derived layer of ``bits`` bits continues from."""
         return self.branches[str(bits)].state_dict()
 
     def state_from(self, plain: State) -> State:
-        """The state that the search starts from with the weight (and bias) of the network in full precision."""
+        """The initial state dict of a search, from the weight (and bias) of the network in full precision."""
         state: State = {}
         for b, branch in self.branches.items():
             own = {**plain, **initial_quantizers(branch, plain["weight"])}
@@ -151,5 +151,5 @@ MIXED_CONVS: Dict[str, Type[nn.Module]] = {
 
 
 def initial_quantizers(layer: nn.Module, weight: Tensor) -> State:
-    """The state of a layer's quantizers that training starts from with ``weight``; empty for a layer at 32 bits."""
+    """`QuantConv2d.initial_quantizers` of a layer; empty for a layer at 32 bits, which has no quantizers."""
     return layer.initial_quantizers(weight) if isinstance(layer, QuantConv2d) else {}

@@ -1,10 +1,12 @@
-"""One number -> fewer bits. Nothing in this folder knows what a search is.
+"""Quantizers of weights and activations, and the convolution that uses them. Nothing here knows what a search is.
 
-- `LSQWeight`: weights, trained step per output channel
-- `HWGQ`: activations, fixed step
-- `LSQActivation`: activations, trained step
-- `QuantConv2d`: the convolution made of these; `smoothing`: range that moves from its input to its weight
-- `QNoise`: noise of the same strength, for the search
+- `LSQWeight`: of weights, a trained step for each output channel
+- `HWGQ`: of activations, a fixed step, includes a ReLU
+- `LSQActivation`: of activations, a trained step and a zero point
+- `QuantConv2d`: the convolution that quantizes its weight and its input
+- `calibration`, `channel_scale`: steps of least error for given weights and inputs
+- `Rounding`: what a quantizer of activations does, as plain numbers
+- `QNoise`: noise as strong as rounding errors, for the search
 """
 
 from quantnas_sr.quantization.conv import (
@@ -28,6 +30,7 @@ from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer, hwgq_step, optim
 from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
 from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
 from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
+from quantnas_sr.quantization.rounding import Rounding
 
 __all__ = [
     "ACTIVATION_QUANTIZERS",
@@ -42,6 +45,7 @@ __all__ = [
     "QNoise",
     "QuantConv2d",
     "RectifiedLSQActivation",
+    "Rounding",
     "arguments_of",
     "calibrate_inputs",
     "calibrate_on",

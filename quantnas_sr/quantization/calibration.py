@@ -1,8 +1,8 @@
-"""Where quantizers of a trained network start: at the range that loses least.
+"""Initial quantizer ranges for a trained network: those of least mean squared error.
 
-LSQ's own starting value, 2 * mean|x| / sqrt(qmax), is made for training at few bits. At 8 bits its range is many times
-as wide as a trained tensor, whose values then share a few dozen integers. What minimises the mean squared error serves
-all widths (as LSQ+ does for activations; Bhalgat et al., CVPR workshops 2020).
+LSQ's own initial step, 2 * mean|x| / sqrt(qmax), is made for training at few bits. At 8 bits its range is many times
+as wide as the values of a trained tensor, which then share a few dozen integers. The step that minimises the mean
+squared error suits all bit widths (as in LSQ+, for activations; Bhalgat et al., CVPR workshops 2020).
 """
 
 from typing import List, Optional, Tuple
@@ -10,21 +10,21 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
-#: Shares of the tensor's range that are tried.
+#: Shares of the largest value, and of each end of a range, that are tried.
 _SHARES = torch.logspace(-1, 0, 40, dtype=torch.float64).tolist()
 _FEW_SHARES = torch.linspace(0.05, 1, 20, dtype=torch.float64).tolist()
-#: Values that are kept of a batch, and that are compared in the end.
+#: Values that are kept of each batch, and that errors are computed on in the end.
 _OF_A_BATCH, _IN_ALL = 2**14, 2**15
-#: The outermost values count as if this share of all values were like them: a bright edge that is cut off is seen.
+#: Weight of the squared error at the ends of the range, so that rare but visible extremes (a bright edge) count.
 _OUTERMOST = 1e-3
 
 
 def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
-    """The step of each output channel at which rounding to low .. high loses least.
+    """The step of each output channel for which rounding to the integers low .. high has the least squared error.
 
     Args:
         weight: (O, I, kH, kW).
-        low, high: the integers, signed.
+        low, high: the lowest and the highest integer.
 
     Returns:
         (O, 1, 1, 1), above zero.
@@ -39,11 +39,43 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
     return best.view(-1, 1, 1, 1).to(weight.dtype)
 
 
-class RangeObserver:
-    """What a quantizer of activations has seen: by channel, an even sample of every batch and how far it reaches.
+def sample_positions(channels: int, length: int, count: int, seed: int) -> Tensor:
+    """Random positions for a sample of ``count`` out of ``length`` values; every channel has positions of its own.
+
+    The length is divided into ``count`` equal parts, with one random position in each (stratified sampling). A fixed
+    stride would alias with the rows of an image: it sees the same few columns of all rows. The positions depend on the
+    arguments alone, and torch's random state is not touched.
 
     Args:
-        most: values that a batch gives to the sample.
+        channels: number of channels.
+        length: number of values in a channel.
+        count: number of positions; where it is not less than ``length``, they are all positions.
+        seed: changes the positions.
+
+    Returns:
+        (channels, min(count, length)), int64, ascending in each channel, on the CPU.
+    """
+    if count >= length:
+        return torch.arange(length, device="cpu").expand(channels, length)
+    generator = torch.Generator().manual_seed(seed)
+    within = torch.rand(channels, count, generator=generator, dtype=torch.float64, device="cpu")
+    return ((torch.arange(count, device="cpu") + within) * (length / count)).long().clamp_max_(length - 1)
+
+
+def _sampled(values: Tensor, most: int, seed: int) -> Tensor:
+    """(C, N) -> (C, n) with about ``most`` values in all."""
+    channels, length = values.shape
+    positions = sample_positions(channels, length, max(1, most // channels), seed)
+    return values.gather(1, positions.to(values.device))
+
+
+class RangeObserver:
+    """Records the values of a tensor: for each channel, a random sample of every batch, and the extremes.
+
+    Every batch is sampled at other positions, which are the same ones in every run and every process.
+
+    Args:
+        most: number of values, of all channels together, that a batch gives to the sample.
     """
 
     def __init__(self, most: int = _OF_A_BATCH) -> None:
@@ -52,31 +84,31 @@ class RangeObserver:
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """(N, C, ...), or (N,) of one channel; 0 counts as seen."""
+        """Record a batch, (N, C, ...), or (N,) for one channel. The recorded extremes always include 0."""
         values = x.detach().float()
         values = values.movedim(1, 0).flatten(1) if values.ndim > 1 else values[None]
         ends = torch.stack([values.amin(dim=1).clamp_max(0), values.amax(dim=1).clamp_min(0)])
         if self.samples:
             ends = torch.stack([torch.minimum(ends[0], self.ends[0]), torch.maximum(ends[1], self.ends[1])])
         self.ends = ends
-        self.samples.append(values[:, :: max(1, values.numel() // self.most)])
+        self.samples.append(_sampled(values, self.most, seed=len(self.samples)))
 
     @torch.no_grad()
-    def least_error_range(self, bits: int, factors: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Step and zero point of the ``2**bits`` integers that lose least, when both ends may cut something off.
+    def least_error_range(self, bits: int, channel_scale: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Step and zero point of least squared error; the range may be narrower than the values at both ends.
 
-        The zero point is the integer that stands for 0: 0 for what has no negative values, about ``2**(bits - 1)`` for
-        what is symmetric, between them for the output of a leaky ReLU. Where only zeros were seen, the range is
+        The zero point is the integer that stands for 0: 0 where no value is negative, about ``2**(bits - 1)`` for
+        symmetric values, between them for the output of a leaky ReLU. If only zeros were recorded, the range is
         -1 .. 1, so that the step can be trained when other values come.
 
         Args:
             bits: bit width.
-            factors: what every channel is divided by before it is rounded, (C,).
+            channel_scale: divides every channel before it is rounded, (C,).
 
         Returns:
             Two scalars in float32.
         """
-        values, ends = self._divided(factors)
+        values, ends = self._divided(channel_scale)
         values, ends = values.flatten(), torch.stack([ends[0].amin(), ends[1].amax()])
         if not ends.any():
             ends = torch.tensor([-1.0, 1.0], device=ends.device)
@@ -98,14 +130,19 @@ class RangeObserver:
         return step[best], zero_point[best]
 
     @torch.no_grad()
-    def errors(self, bits: int, step: Tensor, zero_point: Tensor, factors: Tensor) -> Tensor:
-        """Mean squared error of every channel, (C,), in units of what was seen; arguments as `least_error_range`'s."""
-        values, _ = self._divided(factors)
-        return _error(values, step, -zero_point, 2**bits - 1 - zero_point).mean(dim=1) * factors.square()
+    def errors(self, bits: int, step: Tensor, zero_point: Tensor, channel_scale: Tensor) -> Tensor:
+        """Mean squared rounding error of every channel, (C,), of the values before the division by its scale.
+
+        Args:
+            bits, channel_scale: as of `least_error_range`.
+            step, zero_point: what it returned.
+        """
+        values, _ = self._divided(channel_scale)
+        return _error(values, step, -zero_point, 2**bits - 1 - zero_point).mean(dim=1) * channel_scale.square()
 
     @torch.no_grad()
     def mean_squares(self) -> Tensor:
-        """Of every channel, (C,)."""
+        """Mean of the squared values of every channel, (C,)."""
         return self._values().square().mean(dim=1)
 
     def largest(self) -> Tensor:
@@ -113,12 +150,11 @@ class RangeObserver:
         return torch.maximum(-self.ends[0], self.ends[1])
 
     def _values(self) -> Tensor:
-        values = torch.cat(self.samples, dim=1)
-        return values[:, :: -(-values.numel() // _IN_ALL)]
+        return _sampled(torch.cat(self.samples, dim=1), _IN_ALL, seed=len(self.samples))
 
-    def _divided(self, factors: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    def _divided(self, channel_scale: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         values, ends = self._values(), self.ends
-        return (values, ends) if factors is None else (values / factors[:, None], ends / factors)
+        return (values, ends) if channel_scale is None else (values / channel_scale[:, None], ends / channel_scale)
 
 
 def _error(x: Tensor, step: Tensor, low, high) -> Tensor:

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, distributed, nn
 
 from quantnas_sr.errors import OptionError
+from quantnas_sr.quantization.channel_scale import least_error_channel_scale, scaled_weight
 from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer
 from quantnas_sr.quantization.lsq import LSQWeight
 from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
-from quantnas_sr.quantization.smoothing import scaled_weight, smoothing_factors
 
 FULL_PRECISION = 32
 QUANTIZED_WIDTHS = range(2, 17)
-#: What may quantize the inputs of any network: with a fixed step after a ReLU, or with a trained step and no ReLU.
+#: Quantizers of the inputs of any network: ``hwgq`` includes a ReLU and has a fixed step, ``lsq`` has no ReLU and a
+#: trained step.
 ACTIVATION_QUANTIZERS: Dict[str, Callable[[int], nn.Module]] = {"hwgq": HWGQ, "lsq": LSQActivation}
 #: The same, and what a search space may ask for: a trained step after a ReLU, and the fixed step of an image in 0..1.
 INPUT_QUANTIZERS: Dict[str, Callable[[int], nn.Module]] = {
@@ -26,10 +27,10 @@ _IntOrPair = Union[int, Tuple[int, int]]
 
 
 def check_bits(bits: object, where: str = "bits") -> int:
-    """Return ``bits`` if a network can be built with it.
+    """Return ``bits`` if it is a bit width that a network can have.
 
     Raises:
-        OptionError: it is neither 2 to 16 (signed weights need two) nor 32 (full precision).
+        OptionError: it is neither 2 to 16 (signed weights need at least 2) nor 32 (full precision).
     """
     if not isinstance(bits, int) or (bits not in QUANTIZED_WIDTHS and bits != FULL_PRECISION):
         raise OptionError(f"{where}: {bits!r} is not a bit width. Allowed: 2 to 16, or 32 for full precision")
@@ -42,7 +43,7 @@ def same_padding(kernel_size: Tuple[int, int], dilation: int) -> Tuple[int, int]
 
 
 def full_precision_activation() -> nn.Module:
-    """What stands before a 32-bit convolution where a quantizer and its ReLU would stand."""
+    """The activation function in front of a 32-bit convolution, in place of a quantizer that includes a ReLU."""
     return nn.PReLU(init=0.1)
 
 
@@ -52,15 +53,16 @@ def full_precision_input(activation_quantizer: str) -> nn.Module:
 
 
 def arguments_of(conv: nn.Conv2d) -> Dict[str, Any]:
-    """What `torch.nn.Conv2d` is given for another convolution of the same kind."""
+    """The arguments of `torch.nn.Conv2d` that make a convolution of the same kind as ``conv``."""
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {**{name: getattr(conv, name) for name in names}, "bias": conv.bias is not None}
 
 
 def integer_bias(bias: Tensor, input_quantizer: nn.Module, weight_quantizer: LSQWeight) -> Tensor:
-    """A bias (O,) rounded to multiples of the step of the input times that of the weight, straight-through.
+    """A bias, (O,), rounded to multiples of input step times weight step, with a straight-through gradient.
 
-    It is as it is where 32 bits do not hold the multiple.
+    A convolution of integers adds it as a 32-bit integer. Where the multiple does not fit 32 bits, the bias is returned
+    unrounded.
     """
     unit = (weight_quantizer.step.flatten() * input_quantizer.step).detach()
     integers = (bias.detach() / unit).round()
@@ -69,18 +71,20 @@ def integer_bias(bias: Tensor, input_quantizer: nn.Module, weight_quantizer: LSQ
 
 
 class QuantConv2d(nn.Conv2d):
-    """``conv(G(x, b), Q(W, b))``, eq. 2: HWGQ before, LSQ on the weight; at 32 bits PReLU and the weight as it is.
+    """``conv(G(x, b), Q(W, b))``, eq. 2, with HWGQ as G and LSQ as Q; at 32 bits PReLU, and no quantizer of the weight.
 
-    With ``activation_quantizer="lsq"`` the input is quantized as it is, without any activation function, 32 bits
-    included, and `calibrate` may find that it loses less when it rounds ``x / smoothing`` and ``weight * smoothing``,
-    a factor for each input channel (see `smoothing`). ``quantize = False`` computes in full precision (ReLU instead of
-    HWGQ) without touching any parameter; going back to ``True`` after the weights have moved wants `init_steps` (see
-    `set_quantize`).
+    With ``activation_quantizer="lsq"``, G is LSQ, and there is no activation function, at 32 bits either. Then
+    ``x / channel_scale`` and ``weight * channel_scale`` are rounded in place of x and the weight; `calibrate` chooses
+    this factor of each input channel (see `channel_scale`).
+
+    With the attribute ``quantize`` set to False, the layer computes in full precision (ReLU in place of HWGQ), and the
+    quantizers keep their state. After the weights have been trained like that, call `init_steps` before ``quantize`` is
+    True again (`set_quantize` does).
 
     Args:
         in_channels, out_channels, kernel_size, groups, dilation, stride, bias, padding_mode: as for `torch.nn.Conv2d`.
         bits: width of weights and activations, 2 to 16 or 32.
-        padding: as for `torch.nn.Conv2d`; ``None`` keeps height and width at stride 1.
+        padding: as for `torch.nn.Conv2d`; ``None`` keeps height and width at stride 1 (odd kernels).
         activation_quantizer: a key of `INPUT_QUANTIZERS`.
     """
 
@@ -118,13 +122,13 @@ class QuantConv2d(nn.Conv2d):
         else:
             self.input_quantizer = INPUT_QUANTIZERS[activation_quantizer](bits)
             self.weight_quantizer = LSQWeight(bits, out_channels)
-        smooths = isinstance(self.input_quantizer, LSQActivation)
-        self.register_buffer("smoothing", torch.ones(in_channels) if smooths else None)
+        scales_channels = isinstance(self.input_quantizer, LSQActivation)
+        self.register_buffer("channel_scale", torch.ones(in_channels) if scales_channels else None)
         self.init_steps()
 
     @classmethod
     def of(cls, conv: nn.Conv2d, bits: int, activation_quantizer: str) -> "QuantConv2d":
-        """A quantized convolution in place of ``conv``, with its very weight and bias."""
+        """A quantized convolution in place of ``conv``, which shares its parameters ``weight`` and ``bias``."""
         quantized = cls(**arguments_of(conv), bits=bits, activation_quantizer=activation_quantizer)
         quantized.weight, quantized.bias = conv.weight, conv.bias
         if isinstance(quantized.weight_quantizer, LSQWeight):
@@ -133,7 +137,7 @@ class QuantConv2d(nn.Conv2d):
         return quantized.train(conv.training)
 
     def initial_quantizers(self, weight: Tensor) -> Dict[str, Tensor]:
-        """The state of the quantizers, by key, that training starts from with ``weight``."""
+        """The part of the state dict that belongs to the quantizers, as training starts from it with ``weight``."""
         state = {}
         if isinstance(self.weight_quantizer, LSQWeight):
             initial = self.weight_quantizer.initial_state(weight)
@@ -141,46 +145,53 @@ class QuantConv2d(nn.Conv2d):
         if isinstance(self.input_quantizer, LSQActivation):
             fresh = LSQActivation(self.bits).state_dict()
             state.update({f"input_quantizer.{key}": value for key, value in fresh.items()})
-            state["smoothing"] = torch.ones_like(self.smoothing)
+            state["channel_scale"] = torch.ones_like(self.channel_scale)
         return state
 
     def init_steps(self) -> None:
-        """Set the LSQ steps of the weight from the weight as it is now; that of the input waits for the next batch."""
+        """Set the LSQ steps of the weight from the weight; the step of the input is set by the next training batch."""
         if isinstance(self.input_quantizer, LSQActivation):
             self.input_quantizer.reset()
-            self.smoothing.fill_(1)
+            self.channel_scale.fill_(1)
         if isinstance(self.weight_quantizer, LSQWeight):
             self.weight_quantizer.init_step(self.weight)
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set what the quantizers start from where they lose least of the inputs that `input_quantizer` has seen."""
+        """Set channel scales, steps and zero point to those of least error for the inputs that were observed."""
         seen = self.input_quantizer.seen()
         if seen is not None:
-            self.smoothing.copy_(smoothing_factors(seen, self.weight, self.bits, self.groups))
+            self.channel_scale.copy_(least_error_channel_scale(seen, self.weight, self.bits, self.groups))
             if distributed.is_available() and distributed.is_initialized():
-                distributed.broadcast(self.smoothing, src=0)
-            self.weight_quantizer.init_step(self.smoothed_weight())
-        self.input_quantizer.calibrate(self.smoothing)
+                distributed.broadcast(self.channel_scale, src=0)
+            self.weight_quantizer.init_step(self.scaled_weight())
+        self.input_quantizer.calibrate(self.channel_scale)
 
     @property
-    def smooths(self) -> bool:
-        """Whether input channels have factors other than 1."""
-        return self.smoothing is not None and bool((self.smoothing != 1).any())
+    def scales_channels(self) -> bool:
+        """Whether a channel scale differs from 1."""
+        return self.channel_scale is not None and bool((self.channel_scale != 1).any())
 
-    def smoothed_input(self, x: Tensor, inverse: bool = False) -> Tensor:
-        """What is rounded of the input: ``x / smoothing``, (N, in_channels, H, W); ``inverse`` leads back from it."""
-        if self.smoothing is None:
+    def scaled_input(self, x: Tensor, inverse: bool = False) -> Tensor:
+        """``x / channel_scale``, which the input quantizer rounds, (N, in_channels, H, W).
+
+        Args:
+            x: input of the layer.
+            inverse: compute ``x * channel_scale``, the inverse function, instead.
+        """
+        if self.channel_scale is None:
             return x
-        factors = self.smoothing.view(-1, 1, 1)
-        return x * factors if inverse else x / factors
+        scale = self.channel_scale.view(-1, 1, 1)
+        return x * scale if inverse else x / scale
 
-    def smoothed_weight(self) -> Tensor:
-        """What is rounded of the weight: ``weight * smoothing``, of its shape."""
-        return self.weight if self.smoothing is None else scaled_weight(self.weight, self.smoothing, self.groups)
+    def scaled_weight(self) -> Tensor:
+        """``weight * channel_scale``, which the weight quantizer rounds, (O, C / groups, kH, kW)."""
+        if self.channel_scale is None:
+            return self.weight
+        return scaled_weight(self.weight, self.channel_scale, self.groups)
 
     def quantized_bias(self) -> Optional[Tensor]:
-        """The bias as kernels of integers add it, (out_channels,): `integer_bias`, and at 32 bits as it is."""
+        """The bias that the layer adds, (out_channels,): that of `integer_bias`, at 32 bits the parameter itself."""
         if self.bias is None or self.bits == FULL_PRECISION:
             return self.bias
         return integer_bias(self.bias, self.input_quantizer, self.weight_quantizer)
@@ -189,12 +200,14 @@ class QuantConv2d(nn.Conv2d):
         """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
         if not self.quantize and self.bits != FULL_PRECISION:
             return self._conv_forward(self.input_quantizer.full_precision(x), self.weight, self.bias)
-        x, weight = self.input_quantizer(self.smoothed_input(x)), self.weight_quantizer(self.smoothed_weight())
+        x, weight = self.input_quantizer(self.scaled_input(x)), self.weight_quantizer(self.scaled_weight())
         return self._conv_forward(x, weight, self.quantized_bias())
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
-        if self.smoothing is not None:  # a search of bit widths leaves steps without factors
-            state_dict.setdefault(f"{prefix}smoothing", torch.ones_like(self.smoothing))
+        if self.channel_scale is not None:
+            # older versions have another name for it, and a search of bit widths has none
+            given = state_dict.pop(f"{prefix}smoothing", torch.ones_like(self.channel_scale))
+            state_dict.setdefault(f"{prefix}channel_scale", given)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -204,8 +217,8 @@ class QuantConv2d(nn.Conv2d):
 def set_quantize(network: nn.Module, quantize: bool) -> None:
     """Switch all quantizers of a network on or off.
 
-    Switching on starts the LSQ steps anew, from the weights as they are and from the next batch in training mode; a
-    network that is switched on is left alone.
+    Switching on sets the LSQ steps anew: those of weights from the weights, those of activations from the next batch in
+    training mode. Layers that are switched on already are left alone.
     """
     for module in network.modules():
         if isinstance(module, QuantConv2d) and module.quantize != quantize:
@@ -226,7 +239,7 @@ def is_calibrated(network: nn.Module) -> bool:
 
 
 def observe_inputs(network: nn.Module) -> None:
-    """Compute in full precision, and look at what the layers read, until `calibrate_inputs`."""
+    """From now on compute in full precision, and observe the inputs of the layers, until `calibrate_inputs`."""
     for layer, quantizer in _trained_steps(network):
         layer.quantize = False
         quantizer.observe()
@@ -253,7 +266,7 @@ def calibrate_on(network: nn.Module, batch: Tensor) -> None:
 
 
 def calibrate_inputs(network: nn.Module) -> None:
-    """Let layers start where what was seen since `observe_inputs` loses least, and quantize again."""
+    """Set steps, zero points and channel scales from the inputs since `observe_inputs`, and quantize again."""
     for layer, _ in _trained_steps(network):
         layer.quantize = True
         layer.calibrate()

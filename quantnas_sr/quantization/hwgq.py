@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: The steps of the paper's authors. They are not the optimum that `optimal_step` finds, and kept for their sake.
+from quantnas_sr.quantization.rounding import Rounding
+
+#: The steps of the paper's authors, who did not choose the optimum (`optimal_step`); kept for comparability.
 AUTHORS_STEPS = {
     1: 1.0576462792297525,
     2: 0.6356366866203315,
@@ -33,30 +35,26 @@ def _half_wave_error(step: float, levels: int) -> float:
 
 @cache
 def optimal_step(bits: int) -> float:
-    """The step that minimises the mean squared error on a half-wave standard Gaussian, by golden-section search.
+    """The step that minimises the mean squared error on a half-wave standard Gaussian.
 
     >>> round(optimal_step(4), 5)
     0.19325
     """
+    from scipy.optimize import minimize_scalar
+
     levels = 2**bits - 1
-    ratio = (math.sqrt(5) - 1) / 2
-    low, high = 0.5 / levels, 8 / levels
-    while high - low > 1e-9 * high:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if _half_wave_error(left, levels) < _half_wave_error(right, levels):
-            high = right
-        else:
-            low = left
-    return (low + high) / 2
+    bounds, options = (0.5 / levels, 8 / levels), {"xatol": 1e-9 / levels}
+    found = minimize_scalar(_half_wave_error, bounds=bounds, args=(levels,), method="bounded", options=options)
+    return float(found.x)
 
 
 def hwgq_step(bits: int) -> float:
-    """The step for 1 to 16 bits: the authors' where they give one, otherwise the optimal one."""
+    """The step for 1 to 16 bits: the authors' for the widths that they list, the optimal one for others."""
     return AUTHORS_STEPS.get(bits) or optimal_step(bits)
 
 
 class _HWGQFunction(torch.autograd.Function):
-    """Quantize and dequantize in one node of the graph; the way back is the fused kernel of a clamp."""
+    """Quantize and dequantize in one node of the graph; the backward pass is the fused kernel of a clamp."""
 
     @staticmethod
     def forward(ctx, x: Tensor, step: float, high: int) -> Tensor:
@@ -108,12 +106,16 @@ class HWGQ(nn.Module):
         """The integers 0 .. 2^b - 1 behind ``forward``, in a floating point tensor of x's shape."""
         return _to_int(x, self.step, self.high)
 
+    def rounding(self) -> Rounding:
+        """How the input is rounded, as plain numbers."""
+        return Rounding(self.step, 0, self.bits)
+
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step`` with the straight-through gradient; any shape."""
         return _HWGQFunction.apply(x, self.step, self.high)
 
     def full_precision(self, x: Tensor) -> Tensor:
-        """What a layer reads while its quantizers are off: the ReLU of x."""
+        """The layer's input while quantizers are switched off: the ReLU of x."""
         return torch.relu(x)
 
     def extra_repr(self) -> str:

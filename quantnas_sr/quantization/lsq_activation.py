@@ -8,6 +8,7 @@ from torch import Tensor, distributed, nn
 from quantnas_sr.errors import CalibrationError
 from quantnas_sr.quantization.calibration import RangeObserver
 from quantnas_sr.quantization.lsq import LSQFunction, to_int
+from quantnas_sr.quantization.rounding import Rounding
 from quantnas_sr.quantization.step_exponent import exponent_of, step_of
 
 
@@ -80,7 +81,7 @@ class LSQActivation(nn.Module):
         return low, low + (2.0**self.bits - 1)
 
     def observe(self) -> None:
-        """From now on look at what goes through `full_precision` in training mode, until `calibrate`."""
+        """From now on record the values that go through `full_precision` in training mode, until `calibrate`."""
         self._seen = RangeObserver()
 
     def seen(self) -> Optional[RangeObserver]:
@@ -125,6 +126,10 @@ class LSQActivation(nn.Module):
         """
         return to_int(x, self.step, *self._bounds())
 
+    def rounding(self) -> Rounding:
+        """How the input is rounded, as plain numbers; the quantizer must be calibrated."""
+        return Rounding(float(self.step.detach()), int(self.zero_point), self.bits)
+
     def forward(self, x: Tensor) -> Tensor:
         """``to_int(x) * step``, differentiable in both; the first dimension is the batch.
 
@@ -138,7 +143,7 @@ class LSQActivation(nn.Module):
         return LSQFunction.apply(x, self.step, low, high, step_gradient_scale)
 
     def full_precision(self, x: Tensor) -> Tensor:
-        """What a layer reads while its quantizers are off: x."""
+        """The layer's input while quantizers are switched off: x, which is observed (see `observe`)."""
         if self._seen is not None and self.training:
             self._seen.add(x)
         return x

@@ -5,17 +5,15 @@ from typing import Any, Dict, Mapping
 import torch
 from torch import Tensor, nn
 
-DISTRIBUTIONS = ("gaussian", "uniform")
-
 
 def value_range(x: Tensor) -> Tensor:
-    """max - min over the whole tensor, a scalar without gradient: the Delta of eq. 6 is this over (2^b - 1)."""
+    """max - min over the whole tensor, a scalar without gradient; divided by (2^b - 1), the Delta of eq. 6."""
     x = x.detach()
     return x.amax() - x.amin()  # on the CPU many times faster than aminmax
 
 
 def unit_noise_std(bits: int) -> float:
-    """Standard deviation of the noise at ``bits`` bits for a tensor of range 1: half a step, eq. 6.
+    """Standard deviation of the noise at ``bits`` bits for a tensor with max - min = 1: half a step, eq. 6.
 
     >>> unit_noise_std(1)
     0.5
@@ -23,16 +21,14 @@ def unit_noise_std(bits: int) -> float:
     return 0.5 / (2**bits - 1)
 
 
-def draw(like: Tensor, distribution: str = "gaussian") -> Tensor:
-    """Noise of mean 0 and standard deviation 1 in the shape, type, place and memory order of ``like``."""
+def draw(like: Tensor) -> Tensor:
+    """Standard normal numbers in the shape, type and memory order, and on the device, of ``like``."""
     # in memory order, because torch fills a tensor that is not contiguous many times slower
-    noise = like.new_empty(like.numel())
-    noise = noise.uniform_(-(3**0.5), 3**0.5) if distribution == "uniform" else noise.normal_()
-    return _shaped(noise, like)
+    return _shaped(like.new_empty(like.numel()).normal_(), like)
 
 
 def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    """Flat values as a tensor like another one."""
+    """Flat values in the shape and memory order of ``like``."""
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
         batch, channels, height, width = like.shape
         return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
@@ -40,11 +36,11 @@ def _shaped(values: Tensor, like: Tensor) -> Tensor:
 
 
 class NoisePool:
-    """Standard normal numbers that are drawn once and handed out often, from random places.
+    """A pool of standard normal numbers, of which every call gets a piece from a random place.
 
-    Drawing takes the CPU longer than many a convolution that the noise is for. What one call returns is a sample of
-    independent numbers; the samples of two calls may share numbers. All are drawn anew when they have been handed out
-    `REUSE` times over. A GPU draws fast, and gets fresh numbers; so do images larger than `LARGEST`, not worth keeping.
+    On the CPU, drawing takes longer than many of the convolutions that the noise is for. The numbers of one call are
+    independent; two calls may get some numbers in common. The pool is drawn anew after `REUSE` times its size has been
+    handed out. On a GPU, where drawing is fast, and for tensors of more than `LARGEST` numbers, every call draws.
     """
 
     SIZE = 2**21
@@ -56,7 +52,7 @@ class NoisePool:
         self._left = 0
 
     def draw(self, like: Tensor) -> Tensor:
-        """Noise of mean 0 and standard deviation 1 as `draw` makes it. It is a view: not to be written to."""
+        """As `draw`, but a view of the pool: do not write to it."""
         size = like.numel()
         if like.device.type != "cpu" or size > self.LARGEST:
             return draw(like.detach())
@@ -92,35 +88,29 @@ class NoisePool:
 
 
 class FreshNoise:
-    """New numbers for every call, with the interface of `NoisePool`."""
+    """New numbers in every call, with the interface of `NoisePool`."""
 
     def draw(self, like: Tensor) -> Tensor:
-        """Noise of mean 0 and standard deviation 1 in the shape, type, place and memory order of ``like``."""
+        """As the function `draw`."""
         return draw(like.detach())
 
 
 class QNoise(nn.Module):
-    """Noise of the strength that quantizing a tensor to ``bits`` bits would bring.
+    """Gaussian noise in place of quantization to ``bits`` bits, eq. 6 in DiffQ's form.
 
-    Gaussian: standard deviation (max - min) / (2^b - 1) / 2, DiffQ's form of eq. 6. Uniform: on one step,
-    [-Delta/2, Delta/2], the rounding error of Widrow et al., 1996, whose standard deviation is Delta / sqrt(12).
+    Its standard deviation is (max - min) / (2^b - 1) / 2 of the tensor that it is for: half a quantization step.
 
     Args:
         bits: bit width.
-        distribution: ``gaussian`` or ``uniform``.
     """
 
-    def __init__(self, bits: int, distribution: str = "gaussian") -> None:
+    def __init__(self, bits: int) -> None:
         super().__init__()
-        if distribution not in DISTRIBUTIONS:
-            raise ValueError(f"distribution {distribution!r} is none of {', '.join(DISTRIBUTIONS)}")
         self.bits = bits
-        self.distribution = distribution
 
     def forward(self, x: Tensor) -> Tensor:
         """The noise alone, of x's shape; it carries no gradient to x."""
-        std = unit_noise_std(self.bits) if self.distribution == "gaussian" else 1 / (2**self.bits - 1) / 12**0.5
-        return draw(x.detach(), self.distribution) * (value_range(x) * std)
+        return draw(x.detach()) * (value_range(x) * unit_noise_std(self.bits))
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}, distribution={self.distribution}"
+        return f"bits={self.bits}"

@@ -90,7 +90,7 @@ def test_any_network_leaves_with_its_own_checkpoint(arch, runtime, tmp_path):
     observe_inputs(network)
     network(torch.rand(2, 3, 24, 24))
     calibrate_inputs(network)
-    assert any((layer.smoothing != 1).any() for _, layer in network.quantized_layers())
+    assert any((layer.channel_scale != 1).any() for _, layer in network.quantized_layers())
     settled(network)
     export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     (result,) = check(network, tmp_path / "net.onnx", [runtime], [image(20, 33), image(2, 3)])

@@ -418,6 +418,37 @@ def test_steps_learn_at_a_rate_in_proportion_to_them(tmp_path, calibration_iter)
     assert again.schedulers[0].base_lrs == model.schedulers[0].base_lrs
 
 
+@pytest.mark.parametrize("step_lr", [None, 1e-2])
+def test_a_resumed_training_has_the_steps_of_one_that_was_not_interrupted(tmp_path, step_lr):
+    from quantnas_sr.models.quantnas_model import QuantNASModel
+
+    torch.save(base_of(RFDN).state_dict(), tmp_path / "base.pth")
+    options = {"step_lr": step_lr, "calibration_iter": 1, "ema_decay": 0}
+    batches = [images() for _ in range(4)]
+
+    def train(model, iterations):
+        for iteration in iterations:
+            x = batches[iteration - 1]
+            model.feed_data({"lq": x, "gt": torch.zeros(len(x), 3, 4 * x.shape[2], 4 * x.shape[3])})
+            model.update_learning_rate(iteration)
+            model.optimize_parameters(iteration)
+
+    whole = QuantNASModel(model_options(tmp_path, **options))
+    train(whole, [1, 2])
+    torch.save(whole.net_g.state_dict(), tmp_path / "base.pth")
+    state = {
+        "optimizers": [copy.deepcopy(whole.optimizer_g.state_dict())],
+        "schedulers": [copy.deepcopy(whole.schedulers[0].state_dict())],
+    }
+    train(whole, [3, 4])
+    resumed = QuantNASModel(model_options(tmp_path, **options))
+    resumed.resume_training(state)
+    train(resumed, [3, 4])
+    expected = whole.net_g.state_dict()
+    for key, value in resumed.net_g.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+
+
 @pytest.mark.parametrize("key", [None, "params", "params_ema"])
 @pytest.mark.parametrize("bare", [True, False])
 def test_bare_weights_and_checkpoints_load_whatever_key_is_named(tmp_path, key, bare):

@@ -28,7 +28,7 @@ from quantnas_sr.quantization import (
     set_quantize,
     unit_noise_std,
 )
-from quantnas_sr.quantization.smoothing import scaled_weight
+from quantnas_sr.quantization.channel_scale import scaled_weight
 
 WEIGHT_BITS = range(2, 17)
 ACTIVATION_BITS = range(1, 17)
@@ -408,15 +408,13 @@ def test_noise_is_half_a_step_strong_for_a_range_of_one(bits):
     assert unit_noise_std(bits) == 1 / (2**bits - 1) / 2
 
 
-@pytest.mark.parametrize("distribution, of_a_step", [("gaussian", 1 / 2), ("uniform", 1 / math.sqrt(12))])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_noise_has_its_standard_deviation(bits, distribution, of_a_step):
+def test_noise_has_its_standard_deviation(bits):
     x = torch.rand(200_000) * 6 - 2
     step = float(x.max() - x.min()) / (2**bits - 1)
-    noise = QNoise(bits, distribution)(x)
-    assert float(noise.std()) == pytest.approx(of_a_step * step, rel=0.01)
+    noise = QNoise(bits)(x)
+    assert float(noise.std()) == pytest.approx(step / 2, rel=0.01)
     assert abs(float(noise.mean())) < 0.01 * step
-    assert (float(noise.abs().max()) <= step / 2 * (1 + 1e-5)) == (distribution == "uniform")
 
 
 def test_noise_carries_no_gradient_to_the_tensor():
@@ -426,9 +424,27 @@ def test_noise_carries_no_gradient_to_the_tensor():
     assert torch.equal(x.grad, torch.ones(50))
 
 
-def test_noise_of_an_unknown_distribution_is_refused():
-    with pytest.raises(ValueError, match="'normal'.*gaussian, uniform"):
-        QNoise(4, "normal")
+# --- roundings as plain numbers
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_rounding_of_hwgq_is_what_it_computes(bits):
+    x = torch.randn(2, 3, 16, 16) * HWGQ(bits).step * 2**bits
+    rounding = HWGQ(bits).rounding()
+    assert torch.equal(rounding.to_int(x), HWGQ(bits).to_int(x))
+    assert_close(rounding.from_int(rounding.to_int(x)), HWGQ(bits)(x))
+    assert (rounding.highest, rounding.storage_bits) == (2**bits - 1, 8 if bits <= 8 else 16)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_the_rounding_of_lsq_is_what_it_computes(bits, signed):
+    x = activations(signed)
+    quantizer = calibrated(bits, x)
+    rounding = quantizer.rounding()
+    assert torch.equal(rounding.to_int(3 * x) - rounding.zero_point, quantizer.to_int(3 * x))
+    assert_close(rounding.from_int(rounding.to_int(3 * x)), quantizer(3 * x).detach())
+    assert hash(rounding) == hash(quantizer.rounding()) and rounding == quantizer.rounding()
 
 
 # --- the convolution
@@ -538,7 +554,7 @@ def uneven(channels):
     return torch.randn(4, channels, 12, 12) * torch.logspace(0, 2, channels).view(-1, 1, 1)
 
 
-def smoothed(conv, x):
+def with_channel_scale(conv, x):
     observe_inputs(conv)
     conv(x)
     calibrate_inputs(conv)
@@ -556,8 +572,8 @@ def test_channels_that_reach_far_and_near_lose_less_with_factors_of_their_own(gr
     # the channels that do not reach far are heard as well as the others
     conv.weight.data = scaled_weight(conv.weight.data, 1 / torch.logspace(0, 2, 8), groups)
     expected = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=groups)
-    with_factors = (smoothed(conv, x)(x) - expected).square().mean()
-    assert (conv.smoothing != 1).all()
+    with_factors = (with_channel_scale(conv, x)(x) - expected).square().mean()
+    assert (conv.channel_scale != 1).all()
     plain = QuantConv2d.of(conv, bits, "lsq")
     without = (plain(x) - expected).square().mean()
     assert with_factors < without / 4
@@ -567,21 +583,21 @@ def test_channels_that_reach_far_and_near_lose_less_with_factors_of_their_own(gr
 def test_factors_change_nothing_but_rounding(groups):
     x = uneven(8)
     conv = trained_conv(groups, bits=16)
-    conv.smoothing.copy_(torch.rand(8) + 0.5)
+    conv.channel_scale.copy_(torch.rand(8) + 0.5)
     conv.input_quantizer.observe()
     conv.input_quantizer.full_precision(x)
-    conv.input_quantizer.calibrate(conv.smoothing)
-    conv.weight_quantizer.init_step(conv.smoothed_weight())
+    conv.input_quantizer.calibrate(conv.channel_scale)
+    conv.weight_quantizer.init_step(conv.scaled_weight())
     expected = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=groups)
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=0.05)
-    assert_close(conv.smoothed_input(conv.smoothed_input(x), inverse=True), x)
+    assert_close(conv.scaled_input(conv.scaled_input(x), inverse=True), x)
 
 
 def test_an_image_of_integers_is_read_without_error():
     x = torch.randint(0, 256, (4, 3, 24, 24)).float()
     x[0, :, 0, 0], x[0, :, 0, 1] = 0, 255
-    conv = smoothed(QuantConv2d.of(torch.nn.Conv2d(3, 8, 3, padding=1), 8, "lsq"), x)
-    assert_close(conv.smoothed_input(conv.input_quantizer(conv.smoothed_input(x)), inverse=True), x, 1e-4)
+    conv = with_channel_scale(QuantConv2d.of(torch.nn.Conv2d(3, 8, 3, padding=1), 8, "lsq"), x)
+    assert_close(conv.scaled_input(conv.input_quantizer(conv.scaled_input(x)), inverse=True), x, 1e-4)
 
 
 def test_factors_of_channels_that_are_always_zero_are_finite():
@@ -589,21 +605,23 @@ def test_factors_of_channels_that_are_always_zero_are_finite():
     x[:, 3] = 0
     conv = trained_conv()
     conv.weight.data[:, 5] = 0
-    assert smoothed(conv, x)(x).isfinite().all()
-    assert (conv.smoothing > 0).all() and conv.smoothing.isfinite().all()
+    assert with_channel_scale(conv, x)(x).isfinite().all()
+    assert (conv.channel_scale > 0).all() and conv.channel_scale.isfinite().all()
 
 
-def test_a_state_without_factors_has_none_and_one_with_factors_keeps_them():
+def test_a_state_without_channel_scale_has_none_and_one_with_it_keeps_it_also_by_its_old_name():
     x, conv = uneven(8), trained_conv()
-    state = smoothed(conv, x).state_dict()
+    state = with_channel_scale(conv, x).state_dict()
     again = trained_conv()
     again.load_state_dict(state)
     assert torch.equal(again(x), conv(x))
-    again.load_state_dict({key: value for key, value in state.items() if key != "smoothing"})
-    assert (again.smoothing == 1).all()
+    again.load_state_dict({key: value for key, value in state.items() if key != "channel_scale"})
+    assert (again.channel_scale == 1).all()
+    again.load_state_dict({key.replace("channel_scale", "smoothing"): value for key, value in state.items()})
+    assert torch.equal(again(x), conv(x))
     set_quantize(conv, False)
     set_quantize(conv, True)
-    assert (conv.smoothing == 1).all()
+    assert (conv.channel_scale == 1).all()
 
 
 @pytest.mark.parametrize("bits", [*WEIGHT_BITS, 32])

@@ -1,6 +1,7 @@
-"""One convolution at several bit widths at once: equations 4 and 5 of the paper are the two ``forward`` here.
+"""One convolution at several bit widths at once.
 
-alpha^_b is the share of bit width b; the shares sum to 1.
+Equation 4 of the paper is `SharedConv2d.forward`, equation 5 `NoiseConv2d.forward`. alpha^_b is the share of bit width
+b; the shares sum to 1.
 """
 
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Union
@@ -56,16 +57,16 @@ LayerInput = Union[QuantizedInput, NoisyInput]
 
 
 class MultiBitConv2d(nn.Conv2d):
-    """A convolution at several bit widths, with the very weight and bias of ``conv``, in whose place it stands.
+    """A convolution at several bit widths that replaces ``conv`` and shares its parameters ``weight`` and ``bias``.
 
     Args:
-        conv: a convolution of any kind.
+        conv: any `torch.nn.Conv2d`.
         bits: the bit widths.
-        activation: what the input goes through at 32 bits, if they are among the bits.
+        activation: activation function of the input at 32 bits, if they are among the bits.
     """
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None) -> None:
-        # its own weight is never used, and must draw no random numbers
+        # on the meta device, so that the weight that is replaced at once draws no random numbers
         super().__init__(**arguments_of(conv), device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.bits = tuple(bits)
@@ -77,26 +78,26 @@ class MultiBitConv2d(nn.Conv2d):
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> LayerInput:
-        """What does not depend on the operation: all that read the same x can be given the same result instead."""
+        """The part of the computation that all operations with the input x can share."""
         raise NotImplementedError
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        """The state of a `QuantConv2d` of ``bits`` bits that continues from this convolution.
+        """The state dict of a `QuantConv2d` of ``bits`` bits that continues from this convolution.
 
-        What this mode does not train (the LSQ steps under noise) is left out; whoever loads it sets it anew.
+        What is not trained here (the LSQ steps under noise) is left out, and has to be initialised by the caller.
         """
         raise NotImplementedError
 
 
 class SharedConv2d(MultiBitConv2d):
-    """Eq. 4 inside: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width.
+    """Inner part of eq. 4: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width.
 
-    HWGQ has nothing to train, so that all operations of a layer can share what it makes of their input (`prepare`);
-    other quantizers of the input are this convolution's own, one for each width.
+    HWGQ has no parameters, so all operations of a layer can share their quantized input (`prepare`). Other quantizers of
+    the input belong to this convolution, one for each width.
 
     Args:
         conv, bits, activation: as of `MultiBitConv2d`.
-        activation_quantizer: what quantizes the input, a key of `INPUT_QUANTIZERS`.
+        activation_quantizer: quantizer of the input, a key of `INPUT_QUANTIZERS`.
         trained: as of `LSQWeight`.
     """
 
@@ -118,7 +119,7 @@ class SharedConv2d(MultiBitConv2d):
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> QuantizedInput:
-        """The input by HWGQ at each quantized width. At 32 bits each operation has an activation of its own."""
+        """The input by HWGQ at each quantized width. The activation of 32 bits has parameters, so it is not shared."""
         return QuantizedInput(x, {b: HWGQ(b)(x) for b in bits if b != FULL_PRECISION})
 
     def forward(self, x: Union[Tensor, QuantizedInput], shares: Tensor) -> Tensor:
@@ -154,15 +155,15 @@ class SharedConv2d(MultiBitConv2d):
 
 
 class NoiseConv2d(MultiBitConv2d):
-    """Eq. 5 inside: ``o(x + sum_b alpha^_b QNoise_b(x), W + sum_b alpha^_b QNoise_b(W))``: search against noise.
+    """Inner part of eq. 5: ``o(x + sum_b alpha^_b QNoise_b(x), W + sum_b alpha^_b QNoise_b(W))``: search against noise.
 
-    The sum over b of independent Gaussians is one Gaussian of variance sum_b alpha^_b^2 sigma_b^2, so that one draw
-    serves any number of widths. Its strength is differentiable in the shares; it has no gradient to x and W. x goes
-    through ReLU first (PReLU for the share of 32 bits, which adds no noise).
+    The sum over b of independent Gaussians is one Gaussian of variance sum_b alpha^_b^2 sigma_b^2, so one draw is
+    enough for all widths. The noise is differentiable in the shares, but has no gradient to x and W. x goes through
+    ReLU first (PReLU for the share of 32 bits, which adds no noise).
 
     Args:
         conv, bits, activation: as of `MultiBitConv2d`.
-        activation_quantizer: what will quantize the input; reading an image at 8 bits adds no noise to it.
+        activation_quantizer: quantizer of the input in derived networks; reading an image at 8 bits adds no noise.
     """
 
     def __init__(
@@ -180,7 +181,7 @@ class NoiseConv2d(MultiBitConv2d):
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> NoisyInput:
-        """ReLU, and the draw. At 32 bits alone there is no noise."""
+        """The ReLU of x and its noise; None in place of noise where all widths are 32 bits."""
         return NoisyInput(x, torch.relu(x), None if set(bits) == {FULL_PRECISION} else draw(x.detach()))
 
     def forward(self, x: Union[Tensor, NoisyInput], shares: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from quantnas_sr.errors import OptionError, unknown
 NORMS = ("adq", "adadm", "batch", "none")
 
 
-#: Numbers of a sample that are more than one sum of float32 should have. The patches of a training have fewer.
+#: Above this number of values in a sample, a single float32 reduction loses precision. Training patches have fewer.
 MANY = 2**17
-#: Fewer channels than this are normalised channel by channel in memory.
+#: With fewer channels than this, batch normalisation is computed in contiguous memory order.
 FEW_CHANNELS = 16
 
 
@@ -30,8 +30,8 @@ def normalized(bn: nn.Module, x: Tensor) -> Tensor:
 def sample_std(x: Tensor) -> Tensor:
     """Standard deviation of each sample over channels and pixels in float32, (N, C, H, W) -> (N, 1, 1, 1).
 
-    Of two million numbers `torch.linalg.vector_norm` loses 4e-5, so that of large images it is taken in two steps, over
-    those that lie together in memory first.
+    Over two million values `torch.linalg.vector_norm` is off by 4e-5. So large images are reduced in two steps, first
+    over the dimension that is contiguous in memory.
     """
     x = x.float()
     norm = x - x.mean(dim=(1, 2, 3), keepdim=True)
