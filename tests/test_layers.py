@@ -12,6 +12,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("errors", "files", "version", "registration", "compat"),
+    ("images",),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -35,6 +36,7 @@ NARROW = {
     "files": set(),
     "version": set(),
     "registration": set(),
+    "images": {"errors"},
     "quantization": {"errors"},
     "search_space": {"quantization", "errors", "files"},
 }

@@ -11,7 +11,7 @@ from upscaling import ModuleNetwork, derived
 from quantnas_sr.deploy.memory import ASSUMED_BYTES_PER_PIXEL, MemoryUse, parse_memory
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import OptionError
-from quantnas_sr.upscaling import command as upscale
+from quantnas_sr.upscaling import upscale
 from quantnas_sr.upscaling.tiles import largest_tile, windows
 
 # Cutting
