@@ -3,19 +3,19 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, TypeVar
 
 from PIL import Image
 
 T = TypeVar("T")
+#: Values by tag; those of `DIRECTORIES` are dictionaries of the same kind.
+ExifTags = Dict[int, Any]
 
 ORIENTATION = 0x0112
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
-#: Tags of EXIF's first directory that stay true, and the directories of EXIF proper and GPS.
-_KEPT_TAGS = (
-    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),  # description, make, model, ..., copyright
-    *(_EXIF_IFD, _GPS_IFD),
-)
+#: The tags whose values are directories: EXIF proper and GPS.
+DIRECTORIES = (0x8769, 0x8825)
+#: Tags of EXIF's first directory that stay true: description, make, model, software, date, artist, copyright.
+_KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *DIRECTORIES)
 #: Of EXIF proper: width and height of the image, and the offset of a directory that is not copied.
 _DROPPED_EXIF_TAGS = (0xA002, 0xA003, 0xA005)
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
@@ -52,20 +52,21 @@ class Metadata:
     dpi: Optional[Tuple[float, float]] = None
     text: Mapping[str, str] = field(default_factory=dict)
 
-    def exif_with(self, resolution: bool = False) -> Image.Exif:
-        """EXIF for a format that has no text chunks, and with ``resolution`` for one that has no field for it either.
+    def exif_tags(self, resolution: bool = False) -> ExifTags:
+        """EXIF for a format without text chunks and, if ``resolution``, without a field for the resolution.
 
         The author, copyright, description and software of text chunks become EXIF tags unless EXIF has them.
         """
         exif = Image.Exif()
         if self.exif:
             exif.load(_EXIF_HEADER + self.exif)
+        tags = _tags(exif, exif)
         for keyword, tag in _TAGS_OF_KEYWORDS.items():
-            if keyword in self.text and tag not in exif:
-                exif[tag] = self.text[keyword].encode("utf-8")
+            if keyword in self.text:
+                tags.setdefault(tag, self.text[keyword].encode("utf-8"))
         if resolution and self.dpi:
-            exif[_X_RESOLUTION], exif[_Y_RESOLUTION], exif[_RESOLUTION_UNIT] = (*self.dpi, 2)
-        return exif
+            tags.update({_X_RESOLUTION: self.dpi[0], _Y_RESOLUTION: self.dpi[1], _RESOLUTION_UNIT: 2})
+        return tags
 
 
 def read_metadata(image: Image.Image, exif: Image.Exif) -> Metadata:
@@ -74,7 +75,7 @@ def read_metadata(image: Image.Image, exif: Image.Exif) -> Metadata:
     The profile of a CMYK image is left out: its pixels become RGB.
     """
     icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
-    kept = _or_none(lambda: exif_bytes(_kept(exif)))
+    kept = _or_none(lambda: exif_bytes(_tags(exif, _KEPT_TAGS)))
     xmp, dpi, text = (_or_none(part) for part in (lambda: _xmp(image), lambda: _dpi(image, exif), lambda: _text(image)))
     return Metadata(icc or None, kept, xmp, dpi, text or {})
 
@@ -87,33 +88,28 @@ def _or_none(read: Callable[[], T]) -> Optional[T]:
         return None
 
 
-def exif_bytes(exif: Image.Exif) -> Optional[bytes]:
-    """EXIF data from its TIFF header on; None if there are no tags.
+def exif_bytes(tags: ExifTags) -> Optional[bytes]:
+    """EXIF data from its TIFF header on; None if there are no tags."""
+    exif = Image.Exif()
+    for tag, value in tags.items():
+        exif[tag] = value
+    return exif.tobytes()[len(_EXIF_HEADER) :] if tags else None
 
-    Text that is not ASCII keeps its bytes, which Pillow would replace by question marks.
+
+def _tags(exif: Image.Exif, wanted: Iterable[int]) -> ExifTags:
+    """Tags of EXIF with their values; directories as dictionaries, without the size of the image.
+
+    Text that is not ASCII becomes bytes, for Pillow would write question marks. It reads any text as Latin-1.
     """
-    if not len(exif):
-        return None
-    written = Image.Exif()
-    for tag, value in exif.items():
-        keeps = isinstance(value, str) and not value.isascii()
-        # What Pillow reads as text is Latin-1, whatever the bytes were.
-        written[tag] = value.encode("latin-1", "replace") if keeps else value
-    return written.tobytes()[len(_EXIF_HEADER) :]
-
-
-def _kept(exif: Image.Exif) -> Image.Exif:
-    kept = Image.Exif()
-    for tag in _KEPT_TAGS:
-        if tag in exif:
-            nested = dict(exif.get_ifd(tag)) if tag in (_EXIF_IFD, _GPS_IFD) else None
-            kept[tag] = exif[tag] if nested is None else without_sizes(nested)
-    return kept
-
-
-def without_sizes(directory: Dict[int, object]) -> Dict[int, object]:
-    """A directory of EXIF without the size of the image."""
-    return {tag: value for tag, value in directory.items() if tag not in _DROPPED_EXIF_TAGS}
+    tags: ExifTags = {}
+    for tag in wanted:
+        if tag in DIRECTORIES:
+            tags[tag] = {key: v for key, v in exif.get_ifd(tag).items() if key not in _DROPPED_EXIF_TAGS}
+        elif tag in exif:
+            value = exif[tag]
+            encoded = isinstance(value, str) and not value.isascii()
+            tags[tag] = value.encode("latin-1", "replace") if encoded else value
+    return {tag: value for tag, value in tags.items() if value != {}}
 
 
 def _xmp(image: Image.Image) -> Optional[bytes]:

@@ -1,24 +1,25 @@
 """TIFF files of 8 or 16 bits with profile, resolution, XMP and EXIF."""
 
-import sys
+import struct
 from typing import Any, BinaryIO, Dict, List, Tuple
 
 import numpy as np
-from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from quantnas_sr.images.metadata import XMP_TAG, Metadata
+from quantnas_sr.images.metadata import DIRECTORIES, XMP_TAG, ExifTags, Metadata
 
 #: Above this size the 32-bit offsets of ordinary TIFF may be too short.
 _LARGE = 3 << 30
-#: The tags that point to the directories of EXIF proper and GPS.
-_DIRECTORIES = (0x8769, 0x8825)
 #: Codes of TIFF's types.
 _BYTE, _ASCII, _LONG = 1, 2, 4
+#: Bytes of the header and of an entry of a directory.
+_HEADER, _ENTRY = 8, 12
+#: Number, type, count, value, and whether only the first page has it.
+TiffTag = Tuple[int, int, int, Any, bool]
 
 
 def write_tiff(file: BinaryIO, pixels: np.ndarray, metadata: Metadata) -> None:
-    """Write an image, compressed without loss. EXIF is left out of a file of more than 3 GiB.
+    """Write an image, compressed without loss. The directories of EXIF are left out of a file of more than 3 GiB.
 
     Args:
         file: open for writing and reading.
@@ -29,9 +30,10 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, metadata: Metadata) -> None:
 
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     large = pixels.nbytes > _LARGE
-    directories, tags = _split(metadata.exif_with(), large)
+    tags = metadata.exif_tags()
+    extra = _text_tags(tags)
     if metadata.xmp:
-        tags.append((XMP_TAG, _BYTE, len(metadata.xmp), metadata.xmp, True))
+        extra.append((XMP_TAG, _BYTE, len(metadata.xmp), metadata.xmp, True))
     tifffile.imwrite(
         file,
         pixels,
@@ -45,40 +47,46 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, metadata: Metadata) -> None:
         resolutionunit="INCH" if metadata.dpi else None,
         software=False,
         metadata=None,
-        extratags=tags,
+        extratags=extra,
     )
+    directories = {tag: tags[tag] for tag in DIRECTORIES if tag in tags and not large}
     if directories:
-        _append(file, directories)
+        _add_directories(file, directories)
 
 
-def _split(exif: Image.Exif, large: bool) -> Tuple[Dict[int, Dict[int, Any]], List[Tuple[int, int, int, Any, bool]]]:
-    """The directories of EXIF, and tifffile's ``extratags`` for its other tags and for pointers to the directories."""
-    directories, tags = {}, []
-    for tag, value in exif.items():
-        if tag in _DIRECTORIES:
-            if not large and exif.get_ifd(tag):
-                directories[tag] = dict(exif.get_ifd(tag))
-                tags.append((tag, _LONG, 1, 0, True))
-        else:
-            text = value.encode("latin-1", "replace") if isinstance(value, str) else value
-            if isinstance(text, bytes):
-                tags.append((tag, _ASCII, 0, text, True))
-    return directories, tags
+def _text_tags(tags: ExifTags) -> List[TiffTag]:
+    """The tags of text, as tifffile's ``extratags``."""
+    texts = {tag: value.encode("ascii", "replace") if isinstance(value, str) else value for tag, value in tags.items()}
+    return [(tag, _ASCII, 0, text, True) for tag, text in texts.items() if isinstance(text, bytes)]
 
 
-def _append(file: BinaryIO, directories: Dict[int, Dict[int, Any]]) -> None:
-    """Write directories at the end of a TIFF file, and their offsets into the tags that point to them."""
-    import tifffile
+def _add_directories(file: BinaryIO, directories: Dict[int, ExifTags]) -> None:
+    """Append directories of EXIF to a TIFF file of one page, whose own directory is written anew to point to them.
 
-    with tifffile.TiffFile(file) as tiff:
-        pointers = {tag: tiff.pages[0].tags[tag].valueoffset for tag in directories}
-    prefix = b"II*\0\0\0\0\0" if sys.byteorder == "little" else b"MM\0*\0\0\0\0"
-    for tag, entries in directories.items():
-        directory = ImageFileDirectory_v2(prefix, group=tag)
-        for key, value in entries.items():
+    tifffile does not write them. Offsets are counted from the start of the file, so nothing else moves.
+    """
+    file.seek(0)
+    header = file.read(_HEADER)
+    order = "<" if header.startswith(b"II") else ">"
+    (start,) = struct.unpack(f"{order}4xL", header)
+    file.seek(start)
+    (count,) = struct.unpack(f"{order}H", file.read(2))
+    entries = [file.read(_ENTRY) for _ in range(count)]
+    for tag, values in directories.items():
+        directory = ImageFileDirectory_v2(header, group=tag)
+        for key, value in values.items():
             directory[key] = value
-        offset = file.seek(0, 2)
-        offset += file.write(b"\0" * (offset % 2))  # directories begin at even offsets
-        file.write(directory.tobytes(offset))
-        file.seek(pointers[tag])
-        file.write(offset.to_bytes(4, sys.byteorder))
+        place = _end(file)
+        file.write(directory.tobytes(place))
+        entries.append(struct.pack(f"{order}HHLL", tag, _LONG, 1, place))
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    place = _end(file)
+    file.write(struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4))
+    file.seek(4)
+    file.write(struct.pack(f"{order}L", place))
+
+
+def _end(file: BinaryIO) -> int:
+    """Go to the end of a file, which is made even, as TIFF wants it."""
+    place = file.seek(0, 2)
+    return place + file.write(bytes(place % 2))

@@ -106,7 +106,7 @@ class _Pillow(_Writer):
             extras["dpi"] = metadata.dpi
         if name == "BMP":
             return extras
-        exif = exif_bytes(metadata.exif_with(resolution=name == "WEBP"))
+        exif = exif_bytes(metadata.exif_tags(resolution=name == "WEBP"))
         extras["icc_profile"] = metadata.icc
         extras["exif"] = exif and b"Exif\0\0" + exif
         extras["xmp"] = metadata.xmp

@@ -1,5 +1,7 @@
 """Videos: every frame is upscaled, and what cannot be is one line and leaves nothing."""
 
+import importlib
+import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import pytest
 from upscaling import checkpoint, derived, enlarged, nearest
 
 from quantnas_sr import cli
+from quantnas_sr.upscaling import video as video_module
 from quantnas_sr.upscaling.video import CODECS
 
 FRAMES = 5
@@ -19,7 +22,9 @@ def network(tmp_path) -> Path:
 
 
 @pytest.fixture
-def video(tmp_path) -> Path:
+def video(tmp_path, monkeypatch) -> Path:
+    # OpenCV reads it once, before the first video, which is not the command's here.
+    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")
     writer = cv2.VideoWriter(str(tmp_path / "video.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 12.5, (48, 32))
     for number in range(FRAMES):
         writer.write(np.full((32, 48, 3), (40 * number, 90, 200 - 30 * number), np.uint8))
@@ -57,6 +62,12 @@ def test_a_network_that_looks_at_the_whole_frame_is_said_to_flicker(tmp_path, vi
     assert capfd.readouterr().err.startswith("the video may flicker: ")
 
 
+def test_nothing_is_set_before_a_video_is_opened(monkeypatch):
+    monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
+    importlib.reload(video_module)
+    assert "OPENCV_FFMPEG_LOGLEVEL" not in os.environ
+
+
 @pytest.mark.parametrize(
     "data, output, line",
     [
@@ -73,7 +84,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, network, video,
     assert run(network, video, tmp_path / output) == 1
     out, err = capfd.readouterr()
     assert not out and err.count("\n") == 1 and line in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["video.mp4", "net.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth", "video.mp4"]
 
 
 def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path, network, video, capsys):
@@ -85,4 +96,4 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path, network, video, caps
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "out.mp4: cannot be written" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["video.mp4", "net.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth", "video.mp4"]
