@@ -49,8 +49,12 @@ def _visible(folder: Path) -> List[Path]:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
 
 
-def left_out_line(paths: Sequence[Path]) -> str:
+def left_out_line(paths: Sequence[Path], wanted: str = "an image or a video") -> str:
     """The line that counts and names the files of a folder that are not used.
+
+    Args:
+        paths: the files, at least one.
+        wanted: what they cannot be read as.
 
     >>> left_out_line([Path("in/notes.txt")])
     'left out: 1 file that cannot be read as an image or a video: in/notes.txt'
@@ -62,7 +66,7 @@ def left_out_line(paths: Sequence[Path]) -> str:
         named += f" and {len(paths) - _NAMED} more ({kinds})"
     hints = sorted({f"; pip install {name} to read {s}" for s in _suffixes(paths) for name in package_for(s)})
     count = f"{len(paths)} file{'s' if len(paths) > 1 else ''}"
-    return f"left out: {count} that cannot be read as an image or a video: {named}{''.join(hints)}"
+    return f"left out: {count} that cannot be read as {wanted}: {named}{''.join(hints)}"
 
 
 def _suffixes(paths: Sequence[Path]) -> List[str]:

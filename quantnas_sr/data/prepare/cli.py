@@ -6,21 +6,23 @@ import sys
 from pathlib import Path
 
 from quantnas_sr.data.prepare.div2k import COUNTS, DIV2K_URL, SCALES, prepare_div2k
+from quantnas_sr.data.prepare.find import find_others
 from quantnas_sr.data.prepare.folder import LAYOUTS, prepare_folder
 from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, SubImages
-from quantnas_sr.data.prepare.sets import report
+from quantnas_sr.data.prepare.sets import summary
+from quantnas_sr.images.folders import left_out_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` the sub-commands ``folder`` and ``div2k``."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="folder|div2k")
-    _add_folder(sources.add_parser("folder", help="your own photographs (png, jpg, bmp, tif, webp; sub-folders too)"))
+    _add_folder(sources.add_parser("folder", help="your own photographs: a folder of images, with its sub-folders"))
     _add_div2k(sources.add_parser("div2k", help="download DIV2K, or use a copy that you have"))
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what ``args`` asks for and print the YAML lines to paste. Raises DataError or OptionError."""
-    # A polite kill cleans up as Ctrl-C does.
+    # `kill` cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cut = SubImages(args.gt_size, args.step, args.threshold)
     if args.source == "folder":
@@ -37,6 +39,9 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             workers=args.workers,
         )
+        others = find_others(args.folder)
+        if others:
+            print(left_out_line(others, "an image"), file=sys.stderr)
     else:
         prepared = prepare_div2k(
             args.output,
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             workers=args.workers,
         )
-    print(report(prepared))
+    print(summary(prepared))
 
 
 def _positive(text: str) -> int:
@@ -70,12 +75,14 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         default=LAYOUTS[0],
         help="lmdb: to train on; folders: whole images in NAME/GTmodS and NAME/LRbicxS, to test on (default: lmdb)",
     )
-    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="whole images in the LMDB")
-    parser.add_argument("--min-size", type=_positive, metavar="N", help="leave out images with a shorter side")
+    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="store whole images in the LMDB")
+    parser.add_argument("--min-size", type=_positive, metavar="N", help="leave out images with a side below N pixels")
     parser.add_argument(
         "--hold-out", type=int, default=0, metavar="N", help="keep N images for validation, in folders NAME_val"
     )
-    parser.add_argument("--skip-broken", action="store_true", help="leave out files that do not decode")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out files that cannot be decoded, instead of stopping"
+    )
 
 
 def _add_div2k(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +92,7 @@ def _add_div2k(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source_folder", type=Path, metavar="DIR", help="a folder with the archives, packed or unpacked"
     )
     parser.add_argument("--url", default=DIV2K_URL, help=f"where the archives are (default: {DIV2K_URL})")
-    parser.add_argument("--only", choices=list(COUNTS), help="one part instead of both")
+    parser.add_argument("--only", choices=list(COUNTS), help="prepare one part instead of both")
 
 
 def _add_common(parser: argparse.ArgumentParser, output: Path) -> None:
@@ -96,21 +103,21 @@ def _add_common(parser: argparse.ArgumentParser, output: Path) -> None:
         type=int,
         default=usual.gt_size,
         metavar="N",
-        help=f"side of a sub-image (default: {usual.gt_size})",
+        help=f"side of a sub-image in pixels (default: {usual.gt_size})",
     )
     parser.add_argument(
         "--step",
         type=int,
         default=usual.step,
         metavar="N",
-        help=f"from one sub-image to the next (default: {usual.step})",
+        help=f"distance between sub-images in pixels (default: {usual.step})",
     )
     parser.add_argument(
         "--threshold",
         type=int,
         default=usual.threshold,
         metavar="N",
-        help=f"pixels left at the border that are not worth one more sub-image (default: {usual.threshold})",
+        help=f"no further sub-image for at most N pixels that are left at the border (default: {usual.threshold})",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that already exist")
     parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one for each CPU)")

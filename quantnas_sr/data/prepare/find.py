@@ -26,6 +26,11 @@ def find_images(folder: Path) -> List[Path]:
     return found
 
 
+def find_others(folder: Path) -> List[Path]:
+    """The files under ``folder`` that `find_images` leaves out, hidden ones aside; with ``folder`` in their paths."""
+    return [path for path in files_in(folder) if not is_image(path)]
+
+
 def safe_name(text: str) -> str:
     """``text`` in ASCII letters, digits, ``_`` and ``-``; ``image`` when nothing of it can be kept.
 

@@ -6,17 +6,17 @@ from typing import List, Optional, Sequence
 
 import yaml
 
-from quantnas_sr.data.prepare.pipeline import Job, Tally, pour
+from quantnas_sr.data.prepare.pipeline import PrepareTask, Tally, pour
 from quantnas_sr.data.prepare.sinks import Target
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The images (``jobs``) that become one data set at ``target``, for the phase ``train`` or ``val``."""
+    """The images (``tasks``) that become one data set at ``target``, for the phase ``train`` or ``val``."""
 
     phase: str
     target: Target
-    jobs: Sequence[Job]
+    tasks: Sequence[PrepareTask]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def write_sets(plans: Sequence[Plan], skip_broken: bool = False, workers: Option
     with ExitStack() as stack:
         puts = [stack.enter_context(plan.target.open()) for plan in plans]
         return [
-            Prepared(plan.phase, plan.target, pour(plan.jobs, put, plan.phase, skip_broken, workers))
+            Prepared(plan.phase, plan.target, pour(plan.tasks, put, plan.phase, skip_broken, workers))
             for plan, put in zip(plans, puts)
         ]
 
 
-def report(prepared: Sequence[Prepared]) -> str:
+def summary(prepared: Sequence[Prepared]) -> str:
     """The text that ends ``quantnas prepare``: a line for each data set, then YAML to paste."""
     lines = [one.describe() for one in prepared]
     lines += [f"gt_size in the options: {one.tally.shortest} at most" for one in prepared if one.phase == "train"]
