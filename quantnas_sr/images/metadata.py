@@ -120,7 +120,7 @@ def _xmp(image: Image.Image) -> Optional[bytes]:
         found = found.encode("utf-8", "replace")
     if not isinstance(found, bytes):
         found = bytes(found) if isinstance(found, tuple) else b""
-    found = re.sub(rb"\s+" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", found)
+    found = re.sub(rb"\s" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", found)
     return re.sub(rb"<(" + _STALE_XMP + rb")\b[^>]*>[^<]*</\1\s*>", b"", found) or None
 
 

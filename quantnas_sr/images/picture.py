@@ -1,7 +1,6 @@
 """Image files to pixels, whatever their format, bit depth, palette or transparency, with their metadata."""
 
 import io
-import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image, ImageCms
 from quantnas_sr.errors import DataError
 from quantnas_sr.images.formats import readable_formats
 from quantnas_sr.images.metadata import ORIENTATION, Metadata, read_metadata
+from quantnas_sr.images.ppm import ppm_white, read_deep_ppm
 
 #: Tags of TIFF, and values of the last two.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284
@@ -22,8 +22,6 @@ _WHITE_IS_ZERO, _SEPARATE = 0, 2
 #: Offsets of two bytes in a PNG file, and a value of the second.
 _PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
 _PNG_GRAY_AND_ALPHA = 4
-#: Bytes in which the header of a PPM file ends, comments included.
-_PPM_HEADER = 4096
 #: The mode that an image of each of Pillow's modes is converted to.
 _MODES = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA"},
@@ -67,18 +65,13 @@ def read_picture(path: Path) -> Picture:
         DataError: the file is missing, empty, broken, no image, or of a kind that is not read; one line.
     """
     with _opened(path) as image:
-        exif = image.getexif()
-        orientation = exif.get(ORIENTATION, 1)
         deep = _is_deep(image, path)
         # Of 16-bit images too: OpenCV fills the missing part of some truncated files without an error.
         image.load()
-        if deep:
-            # OpenCV applies the orientation of TIFF files only.
-            pixels = _upright(_read_deep(path, image), 1 if image.format == "TIFF" else orientation)
-        else:
-            # Pillow has applied the orientation of a TIFF or HEIF file by now and has deleted its tag.
-            orientation = image.getexif().get(ORIENTATION, 1)
-            pixels = _upright(np.asarray(_plain(image, path)), orientation)
+        exif = _exif(image)
+        # Pillow and OpenCV apply the orientation of TIFF files themselves.
+        orientation = 1 if image.format == "TIFF" else exif.get(ORIENTATION, 1)
+        pixels = _upright(_read_deep(path, image) if deep else np.asarray(_plain(image, path)), orientation)
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         return Picture(pixels, read_metadata(image, exif), frames)
 
@@ -112,32 +105,33 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: cannot be decoded ({reason})") from None
 
 
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF data of an image; none if they are damaged, which is no reason to give up the image."""
+    try:
+        return image.getexif()
+    except Exception:
+        return Image.Exif()
+
+
 def _is_deep(image: Image.Image, path: Path) -> bool:
     """Whether samples have 16 bits, which Pillow reduces to 8 in colour images."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(_PNG_COLOUR_TYPE)[_PNG_DEPTH] == 16
     if image.format == "PPM":
-        return _ppm_white(path) > 255
+        return ppm_white(path) > 255
     return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
-
-
-def _ppm_white(path: Path) -> int:
-    """The value of white that the header of a PPM, PGM or PBM file gives."""
-    with path.open("rb") as file:
-        words = re.sub(rb"#[^\r\n]*", b"", file.read(_PPM_HEADER)).split(maxsplit=4)
-    return 1 if words[0] in (b"P1", b"P4") else int(words[3])
 
 
 def _read_deep(path: Path, image: Image.Image) -> np.ndarray:
     """The pixels of an image with 16 bits per sample, which Pillow has loaded as ``image``."""
+    if image.format == "PPM":
+        return read_deep_ppm(path)
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if image.mode != "I;16" and tags.get(_PLANES) == _SEPARATE:
         raise DataError(f"{path}: cannot be decoded (colours of 16 bits in separate planes are not read)")
     data = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if image.format == "PPM" and pixels is not None:
-        pixels = np.multiply(pixels, 65535 / _ppm_white(path), dtype=np.float32).round().astype(np.uint16)
     if pixels is None or pixels.dtype != np.uint16:
         raise DataError(f"{path}: cannot be decoded (samples of this kind are not read)")
     if pixels.ndim == 2:
