@@ -94,7 +94,8 @@ def _single(source: Path, output: Union[str, Path], suffix: Optional[str]) -> Up
     if suffix is not None and target.suffix.lower() != suffix:
         raise OptionError(f"{target}: its suffix is not the --format {suffix}")
     if video.is_video(target):
-        raise OptionError(f"{target}: {source} is not known as a video, so the output cannot be one")
+        allowed = ", ".join(sorted(writers.FORMATS))
+        raise OptionError(f"{target}: has the suffix of a video, but {source} is not a video. Allowed: {allowed}")
     if not target.suffix:
         line = unknown("suffix", "", writers.FORMATS)
         raise OptionError(f"{target}: {line}; the name of a folder ends with a slash: {target}{os.sep}")
