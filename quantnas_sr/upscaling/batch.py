@@ -95,6 +95,7 @@ class Upscaler:
             with image_writer(task.target, layout) as writer:
                 for band in upscaled_bands(pixels, self.network, tile, bar.update, layout.dtype):
                     writer.write(band)
+                    del band  # before the next one is made
         except MemoryError:
             raise DataError("not enough memory; a smaller --tile or --memory, or --format png takes less") from None
         except OSError as error:

@@ -161,12 +161,12 @@ def upscaled_bands(
         s = network.scale
         band = np.empty(((rows.keep_stop - rows.keep_start) * s, width * s, *image.shape[2:]), dtype)
         for columns in across:
-            place = band[:, columns.keep_start * s : columns.keep_stop * s]
-            _fill_colours(place, image, network, rows, columns)
+            _fill_colours(band[:, columns.keep_start * s : columns.keep_stop * s], image, network, rows, columns)
             progress((rows.keep_stop - rows.keep_start) * (columns.keep_stop - columns.keep_start))
         if has_alpha(image):
             band[..., -1] = from_unit(_alpha(image, rows, s), dtype)
         yield band
+        del band  # before the next one is made
 
 
 def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: Window, columns: Window) -> None:

@@ -22,9 +22,7 @@ def network(tmp_path) -> Path:
 
 
 @pytest.fixture
-def video(tmp_path, monkeypatch) -> Path:
-    # OpenCV reads it once, before the first video, which is not the command's here.
-    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")
+def video(tmp_path) -> Path:
     writer = cv2.VideoWriter(str(tmp_path / "video.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 12.5, (48, 32))
     for number in range(FRAMES):
         writer.write(np.full((32, 48, 3), (40 * number, 90, 200 - 30 * number), np.uint8))

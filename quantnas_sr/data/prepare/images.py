@@ -1,4 +1,4 @@
-"""Bytes to pixels and back, and what is done to the pixels between: crop, shrink, cut into sub-images."""
+"""Decodes and encodes images; crops them, downscales them and cuts them into sub-images."""
 
 import zipfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Image files to encoded (GT, LR) pairs, in parallel and in order, never more than a few images in memory."""
+"""Image files to encoded (GT, LR) pairs: in parallel, in order, and with only a few images in memory at a time."""
 
 import os
 import signal
@@ -33,7 +33,16 @@ IMAGES_WORTH_A_WORKER = 16
 
 @dataclass(frozen=True)
 class PrepareTask:
-    """One image to prepare. ``lq`` None: LR is made by bicubic downscaling. ``cut`` None: the image stays whole."""
+    """One image to prepare.
+
+    Attributes:
+        key: the name of its results.
+        gt: the image.
+        scale: GT size over LR size.
+        minimum: the shortest side that an image may have, in pixels.
+        cut: how it is cut into sub-images; None keeps it whole.
+        lq: its LR image; None makes one by bicubic downscaling.
+    """
 
     key: str
     gt: ImageFile
@@ -62,7 +71,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its pairs; none if the image is too small, or ``broken`` with the reason."""
+    """The result of a task: its pairs, none if the image is too small; or ``broken``, the reason why it has none."""
 
     pairs: List[Pair] = field(default_factory=list)
     pixels: int = 0
@@ -154,7 +163,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End this worker process when its parent ends, even if the parent was killed."""
     parent_process().join()
     os._exit(1)
 
@@ -163,7 +172,7 @@ def outcomes(tasks: Sequence[PrepareTask], workers: Optional[int] = None) -> Gen
     """The outcome of each task, in the order of the tasks.
 
     Worker processes are spawned, so a script that calls this needs the ``if __name__ == "__main__"`` guard. With one
-    worker, or too few images to pay for starting more, all is done in this process. Raises DataError.
+    worker, or with too few images to make more worthwhile, everything is done in this process. Raises DataError.
     """
     workers = workers or min(available_cpus(), len(tasks) // IMAGES_WORTH_A_WORKER)
     if workers <= 1:
@@ -180,7 +189,7 @@ def outcomes(tasks: Sequence[PrepareTask], workers: Optional[int] = None) -> Gen
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process ended early, perhaps out of memory: --workers 1 needs the least"
+                "a worker process ended early, perhaps for lack of memory: --workers 1 needs the least"
             ) from error
         finally:
             for future in pending:

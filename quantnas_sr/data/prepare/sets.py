@@ -1,4 +1,4 @@
-"""A set of image pairs from plan to result: what is to be written where, writing it, and saying so."""
+"""Sets of image pairs: the plan of one, writing it, and the summary of what was written."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Prepared:
     tally: Tally
 
     def describe(self) -> str:
-        """One line for people: how many images, and what was left out or changed."""
+        """One line: the number of images, and what was left out or changed."""
         tally = self.tally
         notes = [f"{tally.images} {'image' if tally.images == 1 else 'images'} ({tally.pixels / 1e6:.1f} megapixels)"]
         if tally.pairs != tally.images:
