@@ -22,7 +22,7 @@ from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.check import agreement, to_bytes
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.export.command import export, installed_runtimes, load_for_export
-from quantnas_sr.export.sample_images import array_of
+from quantnas_sr.images.bgr import read_planes
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 REFERENCE = "PyTorch"
@@ -31,7 +31,7 @@ REFERENCE = "PyTorch"
 def pairs(folder: Path, scale: int) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Low-resolution images and what they should become, both (1, 3, h, w), RGB in 0..1."""
     for path in sorted((folder / f"LRbicx{scale}").iterdir()):
-        yield array_of(path), array_of(folder / f"GTmod{scale}" / path.name)
+        yield read_planes(path), read_planes(folder / f"GTmod{scale}" / path.name)
 
 
 def in_pytorch(network: nn.Module, dtype: torch.dtype) -> Upscale:

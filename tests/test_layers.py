@@ -12,6 +12,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("errors", "kinds", "signatures", "input_shapes", "files", "version", "lazy", "cpus", "registration", "compat"),
+    ("images",),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -41,6 +42,7 @@ NARROW = {
     "registration": set(),
     "lazy": set(),
     "cpus": set(),
+    "images": {"errors"},
     "quantization": {"errors"},
     "search_space": {"quantization", "errors", "files"},
 }

@@ -20,18 +20,18 @@ from quantnas_sr.data.prepare.settings import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` the sub-commands ``folder`` and ``div2k``."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="folder|div2k")
-    _add_folder(
-        sources.add_parser("folder", help="a folder of photographs (png, jpg, bmp, tif, webp) and its sub-folders")
-    )
-    _add_div2k(sources.add_parser("div2k", help="DIV2K, downloaded or from a copy that is there"))
+    _add_folder(sources.add_parser("folder", help="your own photographs: a folder of images, with its sub-folders"))
+    _add_div2k(sources.add_parser("div2k", help="download DIV2K, or use a copy that you have"))
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what ``args`` asks for and print the YAML lines to paste. Raises DataError or OptionError."""
     from quantnas_sr.data.prepare import SubImages, prepare_div2k, prepare_folder
+    from quantnas_sr.data.prepare.find import find_others
     from quantnas_sr.data.prepare.sets import summary
+    from quantnas_sr.images.folders import left_out_line
 
-    # SIGTERM cleans up as Ctrl-C does
+    # `kill` cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cut = SubImages(args.gt_size, args.step, args.threshold)
     if args.source == "folder":
@@ -48,6 +48,9 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             workers=args.workers,
         )
+        others = find_others(args.folder)
+        if others:
+            print(left_out_line(others, "an image"), file=sys.stderr)
     else:
         prepared = prepare_div2k(
             args.output,
@@ -74,8 +77,8 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         default=LAYOUTS[0],
         help="lmdb: to train on; folders: whole images in NAME/GTmodS and NAME/LRbicxS, to test on (default: lmdb)",
     )
-    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="put whole images into the LMDB")
-    parser.add_argument("--min-size", type=positive, metavar="N", help="leave out images with a shorter side")
+    parser.add_argument("--no-subimages", dest="subimages", action="store_false", help="store whole images in the LMDB")
+    parser.add_argument("--min-size", type=positive, metavar="N", help="leave out images with a side below N pixels")
     parser.add_argument(
         "--hold-out",
         type=not_negative,
@@ -83,7 +86,9 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep N images apart for validation, in folders NAME_val",
     )
-    parser.add_argument("--skip-broken", action="store_true", help="leave out files that do not decode")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out files that cannot be decoded, instead of stopping"
+    )
 
 
 def _add_div2k(parser: argparse.ArgumentParser) -> None:
@@ -113,21 +118,21 @@ def _add_common(parser: argparse.ArgumentParser, output: Path) -> None:
         type=int,
         default=GT_SIZE,
         metavar="N",
-        help=f"side of a sub-image (default: {GT_SIZE})",
+        help=f"side of a sub-image in pixels (default: {GT_SIZE})",
     )
     parser.add_argument(
         "--step",
         type=int,
         default=STEP,
         metavar="N",
-        help=f"distance from one sub-image to the next (default: {STEP})",
+        help=f"distance between sub-images in pixels (default: {STEP})",
     )
     parser.add_argument(
         "--threshold",
         type=int,
         default=THRESHOLD,
         metavar="N",
-        help=f"pixels left at the border that are not worth one more sub-image (default: {THRESHOLD})",
+        help=f"no further sub-image for at most N pixels that are left at the border (default: {THRESHOLD})",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
-    parser.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one for each CPU)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that already exist")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each CPU)")

@@ -8,19 +8,30 @@ from quantnas_sr.commands.arguments import positive
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("network", help="an .onnx file of `quantnas export`, or the .pth of a trained network")
-    parser.add_argument("input", type=Path, help="an image, a video, or a folder of images and its sub-folders")
-    parser.add_argument("output", type=Path, help="the file or folder to write")
-    parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (auto)")
-    parser.add_argument("--threads", type=positive, help="CPU threads (the runtime's default)")
+    parser.add_argument("network", help="an .onnx file of `quantnas export`, or the .pth file of a training")
     parser.add_argument(
-        "--tile", type=positive, metavar="N", help="longest side of a tile in pixels (the largest that --memory allows)"
+        "input", type=Path, nargs="+", help="images, videos, and folders of them (with their sub-folders), one or more"
     )
-    parser.add_argument("--memory", default="2G", metavar="SIZE", help="memory limit of the whole process (2G)")
     parser.add_argument(
-        "--format", help="format of the files in a folder: png, tif, jpg, webp or bmp (that of the input, or png)"
+        "output",
+        help="a file; or a folder, made if need be: for several inputs, for a folder, or with a slash at the end",
     )
-    parser.add_argument("--overwrite", action="store_true", help="upscale images again that the output folder has")
+    parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (default: auto)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: the runtime's)")
+    parser.add_argument(
+        "--tile", type=positive, metavar="N", help="longest side of a tile in pixels (default: as --memory allows)"
+    )
+    parser.add_argument(
+        "--memory", default="2G", metavar="SIZE", help="memory limit of the whole process, such as 800M (default: 2G)"
+    )
+    parser.add_argument(
+        "--format",
+        help="image format of the output in a folder: png, tif, jpg, webp or bmp "
+        "(default: the input's if it is PNG or TIFF, else png)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="upscale again the files that the output folder already has"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

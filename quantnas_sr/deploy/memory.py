@@ -1,4 +1,4 @@
-"""How much memory a network takes for a tile: measured, not guessed."""
+"""How much memory a network takes for a tile: measured where the system allows it."""
 
 import re
 import sys
@@ -9,27 +9,27 @@ from typing import Any, Callable, Optional
 
 from quantnas_sr.errors import OptionError
 
-#: What ``quantnas upscale`` may take in all, and what the tiles of `upscale` may take.
+#: Memory limit of ``quantnas upscale`` for its whole process, and of `upscale` for a tile; in bytes.
 DEFAULT_MEMORY = 2 << 30
-#: Of a network whose memory cannot be measured (Windows): that of 36 channels at four times the size, all float32.
+#: Assumed where memory cannot be measured (Windows): a float32 network of 36 channels that runs at scale 4.
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
-#: Sides of the tiles that are measured, until two in a row show in the peak of memory.
+#: Sides of the tiles that are measured, until two in a row increase the peak measurably.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-#: The least that counts as shown, and so what a measurement may be wrong by.
-_SHOWS = 16 << 20
-#: What is planned with beyond the measured, for the allocator's sake.
+#: Smallest measurable increase of peak memory, which is also the error that a measurement may have.
+_MEASURABLE = 16 << 20
+#: Planned memory over measured memory: a reserve for the allocator.
 _MARGIN = 1.25
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def parse_memory(text: str) -> int:
-    """Bytes from what a user types.
+    """The number of bytes in an amount as a user writes it.
 
     >>> parse_memory("1.5G")
     1610612736
 
     Raises:
-        OptionError: it is no amount of memory.
+        OptionError: the text is not an amount of memory.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
@@ -39,7 +39,7 @@ def parse_memory(text: str) -> int:
 
 
 def amount(size: float) -> str:
-    """Bytes as a user reads them.
+    """An amount of memory in a unit that is easy to read.
 
     >>> amount(1610612736)
     '1.5G'
@@ -48,11 +48,11 @@ def amount(size: float) -> str:
 
 
 def process_peak() -> Optional[int]:
-    """The most bytes of memory that this process has had; None where the system does not say.
+    """Peak memory of this process in bytes; None where the system does not report it.
 
-    Since its start, or since `forget_peak` where the system can do that.
+    Counted from its start, or from `forget_peak` where the system can reset it.
     """
-    # getrusage on Linux counts what the program had that started this one.
+    # getrusage on Linux starts from the peak of the parent process.
     with suppress(OSError, TypeError):
         return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
     try:
@@ -64,25 +64,25 @@ def process_peak() -> Optional[int]:
 
 
 def forget_peak() -> None:
-    """Start the peak of this process anew from what it has now, where the system can do that (Linux)."""
+    """Reset the peak of this process to its current memory, where the system can do that (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Memory of a process that upscales: ``fixed`` bytes, and ``per_pixel`` for each pixel of the tile."""
+    """Memory of a process that upscales: ``fixed`` bytes, and ``per_pixel`` bytes for each pixel of the tile."""
 
     fixed: int
     per_pixel: float
 
     @classmethod
     def of(cls, network: Any, upscale_tile: Callable[[int], object]) -> "MemoryUse":
-        """Upscale tiles of growing size and see how the peak of memory moves.
+        """Measure the peak of memory for tiles of growing size.
 
         Args:
-            network: the `Network`, which knows that peak.
-            upscale_tile: upscales a tile of so many pixels a side with it.
+            network: the `Network`, which reports the peak.
+            upscale_tile: upscales a square tile with the network; its argument is the side in pixels.
         """
         last = None
         for side in _SIDES:
@@ -92,16 +92,16 @@ class MemoryUse:
                 break
             upscale_tile(side)
             peak = network.peak_memory()
-            if peak - before < _SHOWS:
+            if peak - before < _MEASURABLE:
                 last = None
             elif last is None:
                 last = side, peak
             else:
                 per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2)
-                # What does not show in a measurement may still be there on another day.
-                return cls(max(0, int(peak - per_pixel * side**2)) + _SHOWS, _MARGIN * per_pixel)
+                # An increase too small to be measured may still occur.
+                return cls(max(0, int(peak - per_pixel * side**2)) + _MEASURABLE, _MARGIN * per_pixel)
         return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)
 
     def pixels(self, budget: float) -> int:
-        """The pixels of a tile that may take ``budget`` bytes."""
+        """The number of pixels of the largest tile within ``budget`` bytes."""
         return max(0, int(budget / self.per_pixel))

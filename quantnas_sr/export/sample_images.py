@@ -1,4 +1,4 @@
-"""Low-resolution images that an exported network is checked with, and that its ranges are measured on."""
+"""The low-resolution images that an exported network is checked on and its value ranges are measured on."""
 
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
@@ -7,8 +7,11 @@ import numpy as np
 import torch
 
 from quantnas_sr.errors import DataError
+from quantnas_sr.images.bgr import read_planes
+from quantnas_sr.images.folders import files_in
+from quantnas_sr.images.formats import image_suffixes, is_image
 
-#: A check looks at this many pixels a side, from the middle of each image, and at this many images.
+#: A check takes a square of this side from the middle of each image, and this many images.
 CROP, CHECKED = 96, 4
 
 
@@ -19,12 +22,12 @@ def tensors(folder: Optional[str], crop: Optional[int], most: int) -> Iterator[t
 
 
 def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKED) -> Iterator[np.ndarray]:
-    """Images as (1, 3, H, W) in 0..1, evenly out of a folder, or made up: waves of all lengths, edges, and noise.
+    """Images as (1, 3, H, W), RGB in 0..1: evenly spaced ones of a folder, or synthetic ones (waves, edges, noise).
 
     Args:
-        folder: its sub-folders count too; None makes images up.
-        crop: pixels a side from the middle of each; None takes the whole.
-        most: images.
+        folder: a folder of images, with its sub-folders; None makes synthetic images.
+        crop: height and width of the part taken from the middle of each image; None takes the whole image.
+        most: the largest number of images.
 
     Raises:
         DataError: there is no image, or one that cannot be read.
@@ -32,29 +35,12 @@ def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKE
     if folder is None:
         yield from _synthetic(most)
         return
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
+    there = files_in(Path(folder)) if Path(folder).is_dir() else ()
+    paths = sorted(path for path in there if is_image(path))
     if not paths:
-        raise DataError(f"{folder}: no image there. Allowed: a folder of .png, .jpg or .bmp")
+        raise DataError(f"{folder}: no image there. Allowed: a folder of {', '.join(image_suffixes())}")
     for path in paths[:: max(1, len(paths) // most)][:most]:
-        yield array_of(path, crop)
-
-
-def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
-    """An image file, or ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    import cv2
-
-    image = cv2.imread(str(path))
-    if image is None:
-        raise DataError(f"{path}: not an image that can be read")
-    if crop:
-        top, left = (max(0, (side - crop) // 2) for side in image.shape[:2])
-        image = image[top : top + crop, left : left + crop]
-    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-    return rgb[None].astype(np.float32) / 255
+        yield read_planes(path, crop)
 
 
 def _synthetic(number: int) -> Iterator[np.ndarray]:

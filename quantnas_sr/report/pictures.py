@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-import cv2
 import numpy as np
 
+from quantnas_sr.images.bgr import read_bgr
 from quantnas_sr.report.crops import Captioned, bicubic, draw_crops
 from quantnas_sr.report.front import by_setting
 from quantnas_sr.sweep import Record
@@ -50,7 +50,7 @@ class TestSet(NamedTuple):
 
     def score_bicubic(self) -> Dict[str, float]:
         """Mean metrics of bicubic upsampling."""
-        scores = [self.score(bicubic(_read(small), self.scale), _read(truth)) for truth, small in self.pairs]
+        scores = [self.score(bicubic(read_bgr(small), self.scale), read_bgr(truth)) for truth, small in self.pairs]
         return {name: float(np.mean([score[name] for score in scores])) for name in self.metrics}
 
     def draw(self, records: Sequence[Record], output: Path) -> bool:
@@ -64,14 +64,14 @@ class TestSet(NamedTuple):
         return True
 
     def _row(self, pair: Pair, first: Dict[str, Record]) -> List[Captioned]:
-        small, truth = _read(pair.small), _read(pair.truth)
+        small, truth = read_bgr(pair.small), read_bgr(pair.truth)
         images = [("bicubic", bicubic(small, self.scale))]
         for setting, record in first.items():
             run = record.runs["test"]
             path = Path("results") / run / "visualization" / self.name / f"{pair.small.stem}_{run}.png"
             if not path.is_file():
                 return []
-            images.append((setting, _read(path)))
+            images.append((setting, read_bgr(path)))
         height, width = images[0][1].shape[:2]
         truth = truth[:height, :width]
         captioned = [(self._caption(name, image, truth), image) for name, image in images]
@@ -90,10 +90,6 @@ def _pairs(dataset: Dict[str, Any]) -> List[Pair]:
     files = sorted(path for path in truths.glob("*") if path.is_file() and not path.name.startswith("."))
     pairs = [Pair(path, folder / f"{template.format(path.stem)}{path.suffix}") for path in files]
     return [pair for pair in pairs if pair.small.is_file()]
-
-
-def _read(path: Path) -> np.ndarray:
-    return cv2.imread(str(path))
 
 
 def bicubic_scores(sets: Sequence[TestSet]) -> Dict[Tuple[str, str], float]:

@@ -11,10 +11,11 @@ from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.runtimes import Network, open_network
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.upscaling.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
+from quantnas_sr.upscaling.transparency import has_alpha, spread_colours
 
-#: An image of this many pixels or fewer is not worth a measurement of memory.
+#: Memory is not measured for images of this many pixels or fewer.
 SMALL = 128 * 128
-#: Rows around a row that bicubic interpolation looks at.
+#: Rows above and below a row that bicubic interpolation reads.
 _CUBIC = 2
 #: The largest value of each kind of pixel.
 _WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
@@ -30,7 +31,7 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
     dtype = np.dtype(dtype)
-    # by torch, which has threads for it
+    # torch is used because it runs this in several threads
     clipped = torch.from_numpy(values).clamp(0, 1)
     if dtype.kind == "f":
         return clipped.numpy()
@@ -43,15 +44,16 @@ def upscale(
 ) -> np.ndarray:
     """Upscale an image.
 
-    The network sees RGB, or gray three times over; alpha is interpolated bicubically.
+    The network takes RGB; gray is given to it as three equal channels. Alpha is interpolated bicubically, and fully
+    transparent pixels get the colour of the nearest visible one first.
 
     Args:
         image: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGB and alpha; uint8, uint16, or float32 in 0..1. Gray with a
             channel axis, (H, W, 1), or with alpha, (H, W, 2), is taken too.
         network: an ``.onnx`` of ``quantnas export``, the ``.pth`` of a training, or what `open_network` gave.
-        tile: greatest height and width of the pieces that the network sees, overlap included; by default what
-            ``memory`` allows, and the whole image if it allows that.
-        memory: bytes that the network may take for a tile.
+        tile: longest side of the tiles that the network runs on, overlap included; by default the largest that
+            ``memory`` allows, up to the whole image.
+        memory: memory limit of the network for a tile, in bytes.
 
     Returns:
         The same kind of array, s*H high and s*W wide.
@@ -61,6 +63,7 @@ def upscale(
         OptionError: the tile or the memory is too small for the network.
     """
     check_image(image)
+    image = spread_colours(image)
     network = network if isinstance(network, Network) else open_network(network)
     size = image.shape[:2]
     use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
@@ -70,7 +73,7 @@ def upscale(
 
 
 def memory_use(network: Network) -> MemoryUse:
-    """What a network, and the handling of its outcome, take: measured."""
+    """The memory that a network and the handling of its output take: measured."""
 
     def upscale_tile(side: int) -> None:
         for _ in upscaled_bands(np.zeros((side, side, 3), np.uint16), network, (side, side)):
@@ -101,10 +104,10 @@ def tile_for(
     Args:
         size: height and width of the image.
         network: the network.
-        tile: the side that the user wants, or None.
-        use: what the network takes; None: an image that is too small to ask.
-        budget: bytes there are for a tile and what it fills.
-        bytes_per_line: what each line of a tile takes beside its pixels.
+        tile: the side that the user asks for, or None.
+        use: the memory use of the network; None for an image so small that it need not be measured.
+        budget: bytes that are left for a tile and the output that it fills.
+        bytes_per_line: bytes that each row of a tile takes beside its pixels.
 
     Raises:
         OptionError: the tile or the memory is too small for the network.
@@ -127,7 +130,7 @@ def tile_for(
 
 
 def overlap(network: Network) -> int:
-    """Pixels on each side of a tile that are computed and thrown away."""
+    """Pixels on each side of a tile that are computed and discarded."""
     return USUAL_OVERLAP if network.halo is None else network.halo
 
 
@@ -143,12 +146,12 @@ def upscaled_bands(
     Args:
         image: as of `upscale`.
         network: the network.
-        tile: greatest height and width of a tile.
-        progress: is told how many pixels of the image are done since it was told last.
-        dtype: of the outcome; by default that of the image.
+        tile: largest height and width of a tile.
+        progress: is called with the number of pixels of the image that have been done since the last call.
+        dtype: of the result; by default that of the image.
 
     Yields:
-        Arrays of the image's channels, as wide as the upscaled image.
+        Arrays (rows, s*W[, C]) of the image's channels.
     """
     height, width = image.shape[:2]
     dtype = np.dtype(dtype or image.dtype)
@@ -158,16 +161,12 @@ def upscaled_bands(
         s = network.scale
         band = np.empty(((rows.keep_stop - rows.keep_start) * s, width * s, *image.shape[2:]), dtype)
         for columns in across:
-            place = band[:, columns.keep_start * s : columns.keep_stop * s]
-            _fill_colours(place, image, network, rows, columns)
+            _fill_colours(band[:, columns.keep_start * s : columns.keep_stop * s], image, network, rows, columns)
             progress((rows.keep_stop - rows.keep_start) * (columns.keep_stop - columns.keep_start))
-        if _has_alpha(image):
+        if has_alpha(image):
             band[..., -1] = from_unit(_alpha(image, rows, s), dtype)
         yield band
-
-
-def _has_alpha(image: np.ndarray) -> bool:
-    return image.ndim == 3 and image.shape[2] in (2, 4)
+        del band  # before the next one is made
 
 
 def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: Window, columns: Window) -> None:

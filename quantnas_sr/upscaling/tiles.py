@@ -1,17 +1,17 @@
-"""Cutting an image into tiles whose results put together are the result of the whole."""
+"""Cuts an image into tiles whose results, put together, are the result for the whole image."""
 
 from typing import List, NamedTuple, Optional, Tuple
 
 from quantnas_sr.errors import OptionError
 
-#: Overlap of tiles, on each side, for a network that looks at the whole image.
+#: Overlap of tiles, on each side, for a network whose output depends on the whole image.
 USUAL_OVERLAP = 16
 
 
 class Window(NamedTuple):
-    """What the network sees of an axis, ``start`` to ``stop``, and the part of it whose outcome is right and kept.
+    """The part of an axis that the network runs on, ``start`` to ``stop``, and the part of its result that is kept.
 
-    Everything in low-resolution pixels of the image; the stops do not belong to it.
+    In low-resolution pixels of the image; the stops are exclusive.
     """
 
     start: int
@@ -21,16 +21,16 @@ class Window(NamedTuple):
 
 
 def windows(length: int, tile: int, halo: int) -> List[Window]:
-    """Windows of one length, at most ``tile``, whose kept parts make up an axis of ``length`` pixels.
+    """Windows of equal length, at most ``tile``, whose kept parts cover an axis of ``length`` pixels once.
 
-    Each kept part has ``halo`` pixels around it, but for the ends of the axis, where the network pads as it does for
-    the whole image. No more windows than needed, and no longer than that number needs.
+    Each kept part has ``halo`` pixels on both sides, except at the ends of the axis, where the network pads as it does
+    for the whole image. The number of windows is the smallest possible, and their length the shortest for that number.
 
     >>> windows(10, 6, 1)
     [Window(start=0, stop=6, keep_start=0, keep_stop=5), Window(start=4, stop=10, keep_start=5, keep_stop=10)]
 
     Raises:
-        OptionError: the tile is too small to have anything but halo.
+        OptionError: the tile has no pixels beside its halo.
     """
     if tile >= length:
         return [Window(0, length, 0, length)]
@@ -63,16 +63,16 @@ def smallest_tile(halo: int) -> int:
 def largest_tile(
     size: Tuple[int, int], halo: int, pixels: int, pixels_per_line: float = 0
 ) -> Optional[Tuple[int, int]]:
-    """Height and width of the largest tile within a number of pixels; as square as the image lets it be.
+    """Height and width of the largest tile within a number of pixels, as square as the image allows.
 
     Args:
         size: height and width of the image.
         halo: see `windows`.
-        pixels: how many there may be.
-        pixels_per_line: what each line of a tile costs beside its pixels.
+        pixels: the largest number of pixels.
+        pixels_per_line: what each row of a tile takes beside its pixels, in pixels.
 
     Returns:
-        None if not even the smallest tile is within it.
+        None if even the smallest tile has more pixels.
     """
     height, width = size
     shortest = smallest_tile(halo)

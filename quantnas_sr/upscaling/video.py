@@ -1,4 +1,4 @@
-"""Films, frame by frame through OpenCV, which is there anyway; it knows no sound."""
+"""Videos, frame by frame through OpenCV; the sound is not copied."""
 
 import os
 import sys
@@ -12,90 +12,108 @@ from tqdm import tqdm
 from quantnas_sr.deploy.runtimes import Network
 from quantnas_sr.errors import DataError, OptionError, unknown
 from quantnas_sr.files import written_aside
+from quantnas_sr.upscaling.writers import OutputError
 
-# What is wrong is said in our words.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-#: What is taken for a film.
-SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-#: What is written, and its codec: those that OpenCV has everywhere.
+#: The suffixes of the files that are read as videos, in lower case.
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"),
+    *(".ts", ".mts", ".m2ts", ".3gp", ".ogv"),
+)
+#: The suffixes that are written, and their codecs: those that every OpenCV encodes.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
 _NO_SOUND = "{output}: has no sound; ffmpeg -i {output} -i {source} -map 0:v -map 1:a? -c copy ... puts it back"
 _FLICKERS = (
-    "the film may flicker: what this network makes of a pixel depends on the whole frame. `quantnas export --adq "
-    "static` removes the dependence where it is ADQ's"
+    "the video may flicker: every pixel of this network's output depends on the whole frame. `quantnas export --adq "
+    "static` removes the dependence on ADQ's standard deviation"
 )
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is to be read as a film, by its suffix."""
+    """Whether a file is read as a video: by its suffix, in any case."""
     return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)
+
+
+def codec_of(output: Path) -> str:
+    """The codec of a video to be written.
+
+    Raises:
+        OptionError: the suffix is none that is written.
+    """
+    codec = CODECS.get(output.suffix.lower())
+    if codec is None:
+        raise OptionError(f"{output}: {unknown('suffix of a video', output.suffix, CODECS)}")
+    return codec
 
 
 def upscale_video(
     source: Path, output: Path, network: Network, upscale_frame: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """Upscale a film; only a few frames are ever in memory. It is written aside and renamed when it can be read back.
+    """Upscale a video with a few frames in memory at a time; the file appears when it is whole and can be read back.
 
     Args:
         source, output: the files.
-        network: what ``upscale_frame`` runs.
+        network: the network that ``upscale_frame`` runs.
         upscale_frame: (H, W, 3) uint8, RGB -> (s*H, s*W, 3).
 
     Raises:
-        DataError: the film cannot be read, or its frames fail; or the output cannot be written.
+        DataError: the video cannot be read, or its frames fail.
         OptionError: a format that is not written.
+        OutputError: the output cannot be written.
     """
-    codec = CODECS.get(output.suffix.lower())
-    if codec is None:
-        raise OptionError(f"{output}: {unknown('suffix of a film', output.suffix, CODECS)}")
+    codec = codec_of(output)
     if os.path.exists(output) and output.samefile(source):
         raise DataError(f"{output}: is the input itself; name another output")
+    video, rate, count = _opened(source)
     if network.halo is None:
         print(_FLICKERS, file=sys.stderr)
-    film, rate, count = _opened(source)
     try:
         with written_aside(output) as aside, tqdm(total=count or None, unit="frame", disable=None) as bar:
-            written = _write(aside, codec, rate, (upscale_frame(frame) for frame in _frames(film)), bar)
+            written = _write(aside, codec, rate, (upscale_frame(frame) for frame in _frames(video)), bar)
             if not written:
                 raise DataError(f"{source}: has no frame that can be decoded")
             if _count(aside) != written:
-                raise DataError(
-                    f"{output}: cannot be written (what was written cannot be read back; is the disk full?)"
-                )
+                reason = "what was written cannot be read back; is the disk full?"
+                raise OutputError(f"{output}: cannot be written ({reason})")
     except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror or error})") from None
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from None
     finally:
-        film.release()
+        video.release()
     if written < count:
         print(f"{source}: {written} of {count} frames could be decoded", file=sys.stderr)
     print(_NO_SOUND.format(output=output, source=source), file=sys.stderr)
 
 
 def _opened(source: Path) -> Tuple["cv2.VideoCapture", float, int]:
-    """A film, its frames per second, and how many it says it has (0: it does not say)."""
+    """A video, its frames per second, and its number of frames (0 if the file does not say)."""
     if not os.path.isfile(source):
         raise DataError(f"{source}: {'not a file' if os.path.exists(source) else 'no such file'}")
+    _silence_opencv()
+    video = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    rate = video.get(cv2.CAP_PROP_FPS)
+    if not video.isOpened() or not 0 < rate < 1000:
+        raise DataError(f"{source}: not a video that can be decoded")
+    return video, rate, max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def _silence_opencv() -> None:
+    """Keep OpenCV and its ffmpeg from printing: errors are reported as exceptions of our own."""
+    # ffmpeg's part of OpenCV reads the variable when the first video is opened.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    film = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
-    rate = film.get(cv2.CAP_PROP_FPS)
-    if not film.isOpened() or not 0 < rate < 1000:
-        raise DataError(f"{source}: not a film that can be decoded")
-    return film, rate, max(0, int(film.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
-def _frames(film: "cv2.VideoCapture") -> Iterator[np.ndarray]:
+def _frames(video: "cv2.VideoCapture") -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 each, RGB, upright."""
     while True:
-        there, frame = film.read()
+        there, frame = video.read()
         if not there:
             return
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def _write(path: Path, codec: str, rate: float, frames: Iterator[np.ndarray], bar: "tqdm") -> int:
-    """Write frames of one size; how many they were."""
+    """Write frames of one size; their number."""
     writer, count = None, 0
     try:
         for frame in frames:
@@ -114,8 +132,8 @@ def _write(path: Path, codec: str, rate: float, frames: Iterator[np.ndarray], ba
 
 
 def _count(path: Path) -> int:
-    film = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
-        return int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
+        return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     finally:
-        film.release()
+        video.release()

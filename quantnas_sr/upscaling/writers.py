@@ -4,33 +4,38 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Type
+from typing import Any, BinaryIO, Dict, Iterator, List, Type
 
 import numpy as np
 from PIL import Image
 
-from quantnas_sr.errors import DataError, OptionError, unknown
+from quantnas_sr.errors import DataError, OptionError, QuantNASError, unknown
 from quantnas_sr.files import written_aside
+from quantnas_sr.images.metadata import COMMENT, Metadata, exif_bytes
 from quantnas_sr.upscaling.png import PngWriter
+from quantnas_sr.upscaling.tiff import write_tiff
+
+
+class OutputError(QuantNASError):
+    """The output cannot be written, and that of the next file could not be either."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What an image file is to hold.
+    """Size, kind of pixels and metadata of an image file to be written.
 
     Attributes:
         height, width: in pixels.
         channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
         dtype: uint8 or uint16.
-        icc, exif: see `Picture`.
+        metadata: written as far as the format has a place for it.
     """
 
     height: int
     width: int
     channels: int
     dtype: np.dtype
-    icc: Optional[bytes] = None
-    exif: Optional[bytes] = None
+    metadata: Metadata = Metadata()
 
 
 class _Writer(ABC):
@@ -41,7 +46,7 @@ class _Writer(ABC):
 
     @staticmethod
     def held(layout: Layout) -> int:
-        """Bytes that each pixel of the image takes until the file is written."""
+        """Bytes per pixel of the image that are in memory until the file is written."""
         return 0
 
     @abstractmethod
@@ -55,7 +60,7 @@ class _Png(_Writer):
     def __init__(self, file: BinaryIO, layout: Layout, suffix: str) -> None:
         super().__init__(file, layout, suffix)
         size = layout.height, layout.width, layout.channels
-        self._png = PngWriter(file, *size, layout.dtype, layout.icc, layout.exif)
+        self._png = PngWriter(file, *size, layout.dtype, layout.metadata)
 
     def write(self, band: np.ndarray) -> None:
         self._png.write(band)
@@ -65,7 +70,7 @@ class _Png(_Writer):
 
 
 class _Pillow(_Writer):
-    """JPEG, WebP and BMP, of 8 bits: Pillow wants the whole image."""
+    """JPEG, WebP and BMP, of 8 bits. Pillow writes whole images only."""
 
     _KINDS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
     _OPTIONS: Dict[str, Dict[str, Any]] = {
@@ -73,8 +78,8 @@ class _Pillow(_Writer):
         "WEBP": {"lossless": True},
         "BMP": {},
     }
-    #: What JPEG can hold in one segment.
-    _LONGEST_EXIF = 65500
+    #: The largest EXIF data, XMP packet or comment that fits into a segment of JPEG.
+    _LONGEST = 65500
 
     def __init__(self, file: BinaryIO, layout: Layout, suffix: str) -> None:
         super().__init__(file, layout, suffix)
@@ -92,19 +97,26 @@ class _Pillow(_Writer):
     def close(self) -> None:
         name = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}[self.suffix]
         canvas = self._canvas.convert("RGBA") if name == "WEBP" and self._canvas.mode == "LA" else self._canvas
-        extras = {}
-        if self.layout.icc and name != "BMP":
-            extras["icc_profile"] = self.layout.icc
-        if self.layout.exif and name != "BMP" and len(self.layout.exif) < self._LONGEST_EXIF:
-            extras["exif"] = b"Exif\0\0" + self.layout.exif
-        canvas.save(self.file, name, **self._OPTIONS[name], **extras)
+        canvas.save(self.file, name, **self._OPTIONS[name], **self._extras(name))
+
+    def _extras(self, name: str) -> Dict[str, Any]:
+        """The metadata that a format holds, as Pillow's arguments."""
+        metadata, extras = self.layout.metadata, {}
+        if metadata.dpi and name != "WEBP" and round(max(metadata.dpi)) < 1 << 16:
+            extras["dpi"] = metadata.dpi
+        if name == "BMP":
+            return extras
+        exif = exif_bytes(metadata.exif_tags(resolution=name == "WEBP"))
+        extras["icc_profile"] = metadata.icc
+        extras["exif"] = exif and b"Exif\0\0" + exif
+        extras["xmp"] = metadata.xmp
+        extras["comment"] = metadata.text.get(COMMENT, "").encode("utf-8")
+        long = [key for key in ("exif", "xmp", "comment") if len(extras[key] or b"") >= self._LONGEST]
+        return {key: value for key, value in extras.items() if value and not (name == "JPEG" and key in long)}
 
 
 class _Tiff(_Writer):
-    """TIFF of 8 or 16 bits, compressed without loss. No EXIF."""
-
-    #: Above it, offsets of ordinary TIFF could be too short.
-    _LARGE = 3 << 30
+    """TIFF of 8 or 16 bits. tifffile compresses whole images only."""
 
     def __init__(self, file: BinaryIO, layout: Layout, suffix: str) -> None:
         super().__init__(file, layout, suffix)
@@ -118,26 +130,21 @@ class _Tiff(_Writer):
         self._bands.append(band)
 
     def close(self) -> None:
-        import tifffile  # which scikit-image, and so BasicSR, depends on
-
         pixels = np.concatenate(self._bands)
         self._bands.clear()
-        tifffile.imwrite(
-            self.file,
-            pixels,
-            bigtiff=pixels.nbytes > self._LARGE,
-            photometric="rgb" if self.layout.channels > 2 else "minisblack",
-            planarconfig="contig" if pixels.ndim == 3 else None,
-            extrasamples=["unassalpha"] if self.layout.channels in (2, 4) else None,
-            compression="zlib",
-            iccprofile=self.layout.icc,
-            metadata=None,
-        )
+        write_tiff(self.file, pixels, self.layout.metadata)
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a format can hold."""
+    """How a format is written and what it can hold.
+
+    Attributes:
+        writer: the class that writes it.
+        alpha: whether it has transparency.
+        deep: whether it has 16 bits per sample.
+        longest_side: in pixels.
+    """
 
     writer: Type[_Writer]
     alpha: bool
@@ -156,7 +163,7 @@ FORMATS: Dict[str, Format] = {
     ".tiff": _TIFF,
     ".bmp": Format(_Pillow, alpha=False, deep=False, longest_side=2**31 - 1),
 }
-#: What a folder's images keep as their format: what loses nothing, alpha and 16 bits included.
+#: The formats that the images of a folder keep: they lose nothing, alpha and 16 bits included.
 LOSSLESS = (".png", ".tif", ".tiff")
 
 
@@ -164,7 +171,7 @@ def format_of(path: Path) -> Format:
     """The format of an output.
 
     Raises:
-        OptionError: its suffix is none that is written.
+        OptionError: no format that is written has its suffix.
     """
     if path.suffix.lower() not in FORMATS:
         raise OptionError(f"{path}: {unknown('suffix', path.suffix, FORMATS)}")
@@ -172,7 +179,7 @@ def format_of(path: Path) -> Format:
 
 
 def fitting(pixels: np.ndarray, path: Path, scale: int) -> np.ndarray:
-    """An image (H, W[, C]) without an alpha channel that the format of ``path`` cannot hold and that hides nothing.
+    """An image (H, W[, C]) without its alpha channel if the format of ``path`` has none and all pixels are opaque.
 
     Raises:
         DataError: the format cannot hold the image upscaled by ``scale``: sides too long, or transparency.
@@ -191,12 +198,12 @@ def fitting(pixels: np.ndarray, path: Path, scale: int) -> np.ndarray:
 
 @contextmanager
 def image_writer(path: Path, layout: Layout) -> Iterator[_Writer]:
-    """Give a writer to fill from top to bottom; then, and only then, ``path`` has the whole image.
+    """Give a writer that takes the image from top to bottom. The file appears at ``path`` when it is whole.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with written_aside(path) as aside, aside.open("wb") as file:
+    with written_aside(path) as aside, aside.open("w+b") as file:
         writer = format_of(path).writer(file, layout, path.suffix.lower())
         yield writer
         writer.close()

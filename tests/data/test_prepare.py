@@ -19,6 +19,7 @@ from quantnas_sr.data.prepare import SubImages, find, pipeline, prepare_div2k, p
 from quantnas_sr.data.prepare.download import download
 from quantnas_sr.data.prepare.images import ImageFile, decode, modcrop
 from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.images.formats import image_suffixes
 
 SMALL = SubImages(gt_size=48, step=24)
 
@@ -298,7 +299,7 @@ def test_nothing_but_tiny_images_is_an_error(tmp_path: Path, output: Path) -> No
     [
         (lambda path: None, "no such folder"),
         (lambda path: path.write_text(""), "not a folder"),
-        (lambda path: path.mkdir(), "no images in it (png, jpg, jpeg, bmp, tif, tiff, webp)"),
+        (lambda path: path.mkdir(), f"no images in it ({', '.join(suffix[1:] for suffix in image_suffixes())})"),
     ],
 )
 def test_folder_without_photographs(tmp_path: Path, output: Path, make, message: str) -> None:

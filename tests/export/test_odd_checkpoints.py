@@ -215,9 +215,9 @@ def test_a_disk_that_takes_no_more_keeps_the_old_file(weights, tmp_path, capfd):
     [
         (lambda folder: None, "no image there"),
         (Path.touch, "no image there"),
-        (lambda folder: (folder / "a.png").mkdir(parents=True), "a.png: not an image"),
+        (lambda folder: (folder / "a.png").mkdir(parents=True), "no image there"),
         (lambda folder: folder.mkdir() or (folder / "a.jpg").touch(), "a.jpg: not an image"),
-        (lambda folder: folder.mkdir() or (folder / "a.gif").touch(), "no image there. Allowed: a folder of .png"),
+        (lambda folder: folder.mkdir() or (folder / "a.psd").touch(), "no image there. Allowed: a folder of .png"),
     ],
     ids=["missing", "a file", "a folder in it", "an empty image", "another format"],
 )

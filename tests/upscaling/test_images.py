@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from quantnas_sr.errors import DataError
-from quantnas_sr.upscaling.images import read_picture
+from quantnas_sr.images.metadata import Metadata
+from quantnas_sr.images.picture import read_picture
 from quantnas_sr.upscaling.writers import FORMATS, Layout, fitting, image_writer
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -23,7 +24,8 @@ def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) ->
 
 def write(path, pixels, bands=1, **extras):
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    with image_writer(path, Layout(*pixels.shape[:2], channels, pixels.dtype, **extras)) as writer:
+    layout = Layout(*pixels.shape[:2], channels, pixels.dtype, Metadata(**extras))
+    with image_writer(path, layout) as writer:
         for band in np.array_split(pixels, bands):
             writer.write(band)
     return path
@@ -40,7 +42,7 @@ def test_lossless_formats_keep_every_pixel(tmp_path, suffix, channels, dtype):
     picture = read_picture(write(tmp_path / f"x{suffix}", pixels, bands=3, icc=profile))
     assert picture.pixels.dtype == dtype
     assert np.array_equal(picture.pixels, pixels)
-    assert picture.icc == profile and picture.frames == 1
+    assert picture.metadata.icc == profile and picture.frames == 1
 
 
 def test_a_tiff_of_gray_and_alpha_in_16_bits(tmp_path):
@@ -73,7 +75,7 @@ def test_formats_of_8_bits(tmp_path, suffix, channels):
     picture = read_picture(write(tmp_path / f"x{suffix}", pixels, bands=2, icc=SRGB))
     error = np.abs(picture.pixels.astype(int) - pixels)
     assert error.max() <= (8 if suffix == ".jpg" else 0)
-    assert picture.icc == (None if suffix == ".bmp" else SRGB)
+    assert picture.metadata.icc == (None if suffix == ".bmp" else SRGB)
 
 
 def test_webp_has_no_gray(tmp_path):
@@ -93,7 +95,7 @@ def test_orientation_is_applied_and_its_tag_dropped(tmp_path, orientation, suffi
     with Image.open(tmp_path / f"x{suffix}") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     assert np.array_equal(picture.pixels, expected)
-    with Image.open(write(tmp_path / "out.png", picture.pixels, exif=picture.exif)) as written:
+    with Image.open(write(tmp_path / "out.png", picture.pixels, exif=picture.metadata.exif)) as written:
         kept = written.getexif()
     assert kept[0x010F] == "maker" and ORIENTATION not in kept
 
@@ -115,7 +117,7 @@ def test_exif_keeps_what_stays_true(tmp_path):
     Image.fromarray(noise(30, 40)).save(tmp_path / "x.jpg", exif=exif)
     picture = read_picture(tmp_path / "x.jpg")
     for suffix in (".png", ".jpg", ".webp"):
-        with Image.open(write(tmp_path / f"out{suffix}", picture.pixels, exif=picture.exif)) as image:
+        with Image.open(write(tmp_path / f"out{suffix}", picture.pixels, exif=picture.metadata.exif)) as image:
             kept = image.getexif()
         assert (kept[0x8298], kept[0x0110]) == ("somebody", "camera")
         assert dict(kept.get_ifd(0x8769)) == {0x9003: "2024:01:01 00:00:00"}, "not the size that it had"
@@ -152,7 +154,7 @@ def test_cmyk_goes_by_its_profile_and_the_profile_goes(tmp_path):
     assert np.array_equal(read_picture(tmp_path / "plain.tif").pixels, np.asarray(image.convert("RGB")))
     image.save(tmp_path / "broken.tif", icc_profile=b"no profile")
     broken = read_picture(tmp_path / "broken.tif")
-    assert np.array_equal(broken.pixels, np.asarray(image.convert("RGB"))) and broken.icc is None
+    assert np.array_equal(broken.pixels, np.asarray(image.convert("RGB"))) and broken.metadata.icc is None
 
 
 def test_a_palette_of_a_gif_becomes_rgb(tmp_path):

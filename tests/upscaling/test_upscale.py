@@ -21,8 +21,8 @@ from quantnas_sr.deploy import runtimes as runtimes_module
 from quantnas_sr.deploy.memory import process_peak
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.images.picture import read_picture
 from quantnas_sr.upscaling import upscale
-from quantnas_sr.upscaling.images import read_picture
 
 RUNTIMES = ["openvino", "onnxruntime"]
 
@@ -211,9 +211,10 @@ def test_a_folder_goes_on_after_broken_files_and_names_them_at_the_end(tmp_path,
     (photographs / "deep" / "broken.png").write_text("hello")
     assert run(network, photographs, tmp_path / "out") == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == f"{photographs / 'b.jpg'}: the file is empty"
-    assert lines[1].startswith(f"{photographs / 'deep' / 'broken.png'}: not an image")
-    assert lines[2:] == ["quantnas: 2 of 5 images were not upscaled"]
+    assert lines[0].startswith("left out: 1 file ") and lines[0].endswith(str(photographs / "notes.txt"))
+    assert lines[1] == f"{photographs / 'b.jpg'}: the file is empty"
+    assert lines[2].startswith(f"{photographs / 'deep' / 'broken.png'}: not an image")
+    assert lines[3:] == ["quantnas: 2 of 5 images were not upscaled"]
     assert files_under(tmp_path / "out") == ["a.png", "deep/c.tif", "deep/er/d.png"]
 
 

@@ -8,7 +8,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from quantnas_sr.data.prepare.download import download
 from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, ImageFile, SubImages
-from quantnas_sr.data.prepare.pipeline import Job
+from quantnas_sr.data.prepare.pipeline import PrepareTask
 from quantnas_sr.data.prepare.sets import Plan, Prepared, write_sets
 from quantnas_sr.data.prepare.settings import DIV2K_COUNTS as COUNTS
 from quantnas_sr.data.prepare.settings import DIV2K_SCALES as SCALES
@@ -52,9 +52,9 @@ def prepare_div2k(
     folder = _fetch(url, output / "archives", parts, scale) if source is None else Path(source)
     if not folder.is_dir():
         raise DataError(f"--from {folder}: no such folder")
-    jobs = {part: _jobs(folder, part, scale, cut, counts[part]) for part in parts}
+    tasks = {part: _tasks(folder, part, scale, cut, counts[part]) for part in parts}
     phases = {"train": "train", "valid": "val"}
-    return write_sets([Plan(phases[part], targets[part], jobs[part]) for part in parts], workers=workers)
+    return write_sets([Plan(phases[part], targets[part], tasks[part]) for part in parts], workers=workers)
 
 
 def _hr_name(part: str) -> str:
@@ -81,13 +81,13 @@ def _fetch(url: str, archives: Path, parts: Iterable[str], scale: int) -> Path:
     return archives
 
 
-def _jobs(folder: Path, part: str, scale: int, cut: SubImages, count: int) -> List[Job]:
+def _tasks(folder: Path, part: str, scale: int, cut: SubImages, count: int) -> List[PrepareTask]:
     numbers = [f"{FIRST_NUMBER[part] + index:04d}" for index in range(count)]
     lr_name = _lr_name(part, scale)
     gt = _numbered_images(_locate(folder, [_hr_name(part)]), "", numbers)
     lq = _numbered_images(_locate(folder, [lr_name, f"DIV2K_{part}_LR_bicubic"]), f"x{scale}", numbers)
     part_cut = cut if part == "train" else None
-    return [Job(number, gt[number], scale, 1, part_cut, lq[number]) for number in numbers]
+    return [PrepareTask(number, gt[number], scale, 1, part_cut, lq[number]) for number in numbers]
 
 
 def _locate(folder: Path, names: Sequence[str]) -> Path:

@@ -1,6 +1,5 @@
 """The images of a folder, and names for them that BasicSR can use."""
 
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -8,8 +7,9 @@ from pathlib import Path, PurePath
 from typing import Iterable, List, Set
 
 from quantnas_sr.errors import DataError
+from quantnas_sr.images.folders import files_in
+from quantnas_sr.images.formats import image_suffixes, is_image
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LONGEST_NAME = 100
 
 
@@ -20,21 +20,15 @@ def find_images(folder: Path) -> List[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    found: List[Path] = []
-    visited: Set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in visited else [name for name in folders if not name.startswith(".")]
-        if real not in visited:
-            found += [Path(place, name).relative_to(folder) for name in files if _is_image(name)]
-        visited.add(real)
+    found = sorted(path.relative_to(folder) for path in files_in(folder) if is_image(path))
     if not found:
-        raise DataError(f"{folder}: no images in it ({', '.join(extension[1:] for extension in EXTENSIONS)})")
-    return sorted(found)
+        raise DataError(f"{folder}: no images in it ({', '.join(suffix[1:] for suffix in image_suffixes())})")
+    return found
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+def find_others(folder: Path) -> List[Path]:
+    """The files under ``folder`` that `find_images` leaves out, hidden ones aside; with ``folder`` in their paths."""
+    return [path for path in files_in(folder) if not is_image(path)]
 
 
 def safe_name(text: str) -> str:

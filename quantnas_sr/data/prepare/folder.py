@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Union
 
 from quantnas_sr.data.prepare.find import find_images, safe_name, unique_keys
 from quantnas_sr.data.prepare.images import USUAL_SUB_IMAGES, BrokenImageError, ImageFile, SubImages
-from quantnas_sr.data.prepare.pipeline import Job
+from quantnas_sr.data.prepare.pipeline import PrepareTask
 from quantnas_sr.data.prepare.sets import Plan, Prepared, write_sets
 from quantnas_sr.data.prepare.settings import LAYOUTS
 from quantnas_sr.data.prepare.sinks import Target, refuse_existing
@@ -48,7 +48,9 @@ def prepare_folder(
     minimum = _minimum(min_size, scale, layout, cut)
 
     images = find_images(folder)
-    whole = [Job(key, ImageFile(folder / path), scale, minimum) for key, path in zip(unique_keys(images), images)]
+    whole = [
+        PrepareTask(key, ImageFile(folder / path), scale, minimum) for key, path in zip(unique_keys(images), images)
+    ]
     if layout == "folders":
         if hold_out:
             raise OptionError(f"--hold-out {hold_out}: only for an LMDB; --as folders keeps all images together")
@@ -84,13 +86,13 @@ def _minimum(given: Optional[int], scale: int, layout: str, cut: Optional[SubIma
 
 
 def _training_plans(
-    whole: Sequence[Job], output: Path, name: str, cut: Optional[SubImages], hold_out: int
+    whole: Sequence[PrepareTask], output: Path, name: str, cut: Optional[SubImages], hold_out: int
 ) -> List[Plan]:
     if not 0 <= hold_out < len(whole):
         raise OptionError(f"--hold-out {hold_out}: must be less than the number of images, {len(whole)}")
     scale = whole[0].scale
     held = {(2 * number + 1) * len(whole) // (2 * hold_out) for number in range(hold_out)}
-    train = [replace(job, cut=cut) for index, job in enumerate(whole) if index not in held]
+    train = [replace(task, cut=cut) for index, task in enumerate(whole) if index not in held]
     plans = [Plan("train", _lmdbs(output, name, scale, cut), train)]
     if held:
         val = [replace(whole[index], minimum=2 * scale) for index in sorted(held)]

@@ -1,18 +1,16 @@
-"""Bytes to pixels and back, and what is done to the pixels between: crop, shrink, cut into sub-images."""
+"""Decodes and encodes images; crops them, downscales them and cuts them into sub-images."""
 
-import io
 import zipfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from quantnas_sr.data.prepare.settings import GT_SIZE, STEP, THRESHOLD
 from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.images.bgr import decode_bgr
 
 FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -43,36 +41,16 @@ class ImageFile:
             raise BrokenImageError(f"{self}: cannot be read: {reason}") from error
 
 
-def _inspect(data: bytes) -> bool:
-    """Whether the image has an alpha channel. Raises OSError for a JPEG that ends too early.
-
-    OpenCV 4 fills the missing part of such a JPEG with gray and says nothing.
-    """
-    with Image.open(io.BytesIO(data)) as header:
-        if header.format == "JPEG":
-            header.draft("L", (1, 1))
-            header.load()
-        return header.mode in ("RGBA", "LA", "PA") or "transparency" in header.info
-
-
 def decode(file: ImageFile) -> Tuple[np.ndarray, bool]:
     """The pixels of ``file``, BGR, uint8, (height, width, 3), and whether an alpha channel was dropped.
 
-    As ``cv2.IMREAD_COLOR`` reads: gray becomes three equal channels, 16 bits become 8, EXIF orientation is applied.
-    Raises BrokenImageError when the file does not decode as an image.
+    See `decode_bgr`. Raises BrokenImageError when the file does not decode as an image.
     """
     data = file.read()
-    has_alpha, pixels = False, None
     try:
-        # Pillow does not know every TIFF that OpenCV decodes.
-        with suppress(Image.UnidentifiedImageError, Image.DecompressionBombError):
-            has_alpha = _inspect(data)
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, SyntaxError, ValueError, cv2.error) as error:
+        return decode_bgr(data)
+    except DataError as error:
         raise BrokenImageError(f"{file}: does not decode as an image") from error
-    if pixels is None:
-        raise BrokenImageError(f"{file}: does not decode as an image")
-    return pixels, has_alpha
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Image files to encoded (GT, LR) pairs, in parallel and in order, never more than a few images in memory."""
+"""Image files to encoded (GT, LR) pairs: in parallel, in order, and with only a few images in memory at a time."""
 
 import os
 import signal
@@ -33,8 +33,17 @@ IMAGES_WORTH_A_WORKER = 16
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to prepare. ``lq`` None: LR is made by bicubic downscaling. ``cut`` None: the image stays whole."""
+class PrepareTask:
+    """One image to prepare.
+
+    Attributes:
+        key: the name of its results.
+        gt: the image.
+        scale: GT size over LR size.
+        minimum: the shortest side that an image may have, in pixels.
+        cut: how it is cut into sub-images; None keeps it whole.
+        lq: its LR image; None makes one by bicubic downscaling.
+    """
 
     key: str
     gt: ImageFile
@@ -63,7 +72,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its pairs; none if the image is too small, or ``broken`` with the reason."""
+    """The result of a task: its pairs, none if the image is too small; or ``broken``, the reason why it has none."""
 
     pairs: List[Pair] = field(default_factory=list)
     pixels: int = 0
@@ -98,13 +107,13 @@ class Tally:
             self.alpha += outcome.had_alpha
 
 
-def _matched(job: Job, gt: np.ndarray, lq: np.ndarray) -> np.ndarray:
+def _matched(task: PrepareTask, gt: np.ndarray, lq: np.ndarray) -> np.ndarray:
     """``gt`` cropped to ``lq``'s size times the scale. Raises DataError when the two cannot be one picture."""
-    height, width = lq.shape[0] * job.scale, lq.shape[1] * job.scale
-    if not (0 <= gt.shape[0] - height < job.scale and 0 <= gt.shape[1] - width < job.scale):
+    height, width = lq.shape[0] * task.scale, lq.shape[1] * task.scale
+    if not (0 <= gt.shape[0] - height < task.scale and 0 <= gt.shape[1] - width < task.scale):
         raise DataError(
-            f"{job.lq} is {lq.shape[1]}x{lq.shape[0]} and {job.gt} is {gt.shape[1]}x{gt.shape[0]}: "
-            f"not {job.scale} times its size"
+            f"{task.lq} is {lq.shape[1]}x{lq.shape[0]} and {task.gt} is {gt.shape[1]}x{gt.shape[0]}: "
+            f"not {task.scale} times its size"
         )
     return gt[:height, :width]
 
@@ -114,30 +123,30 @@ def _encoded(pixels: np.ndarray) -> Encoded:
     return Encoded(encode(pixels), (height, width, channels))
 
 
-def _cut(job: Job, gt: np.ndarray, lq: np.ndarray) -> List[Pair]:
-    if job.cut is None:
-        return [Pair(job.key, _encoded(gt), _encoded(lq))]
+def _cut(task: PrepareTask, gt: np.ndarray, lq: np.ndarray) -> List[Pair]:
+    if task.cut is None:
+        return [Pair(task.key, _encoded(gt), _encoded(lq))]
     return [
-        Pair(f"{job.key}_s{number:03d}", _encoded(gt[window]), _encoded(lq[shrink_slices(window, job.scale)]))
-        for number, window in enumerate(job.cut.windows(*gt.shape[:2]), start=1)
+        Pair(f"{task.key}_s{number:03d}", _encoded(gt[window]), _encoded(lq[shrink_slices(window, task.scale)]))
+        for number, window in enumerate(task.cut.windows(*gt.shape[:2]), start=1)
     ]
 
 
-def prepare_image(job: Job) -> Outcome:
+def prepare_image(task: PrepareTask) -> Outcome:
     """Decode, crop, shrink, cut and encode one image. Raises DataError when GT and LR sizes do not belong together."""
     try:
-        gt, had_alpha = decode(job.gt)
-        if job.lq is not None:
-            lq, _ = decode(job.lq)
-            gt = _matched(job, gt, lq)
+        gt, had_alpha = decode(task.gt)
+        if task.lq is not None:
+            lq, _ = decode(task.lq)
+            gt = _matched(task, gt, lq)
         else:
-            gt = modcrop(gt, job.scale)
-            if min(gt.shape[:2]) < job.minimum:
+            gt = modcrop(gt, task.scale)
+            if min(gt.shape[:2]) < task.minimum:
                 return Outcome()
-            lq = downscale(gt, job.scale)
+            lq = downscale(gt, task.scale)
     except BrokenImageError as error:
         return Outcome(broken=str(error))
-    return Outcome(_cut(job, gt, lq), pixels=gt.shape[0] * gt.shape[1], had_alpha=had_alpha)
+    return Outcome(_cut(task, gt, lq), pixels=gt.shape[0] * gt.shape[1], had_alpha=had_alpha)
 
 
 def _start_worker() -> None:
@@ -150,33 +159,33 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End this worker process when its parent ends, even if the parent was killed."""
     parent_process().join()
     os._exit(1)
 
 
-def outcomes(jobs: Sequence[Job], workers: Optional[int] = None) -> Generator[Outcome, None, None]:
-    """The outcome of each job, in the order of the jobs.
+def outcomes(tasks: Sequence[PrepareTask], workers: Optional[int] = None) -> Generator[Outcome, None, None]:
+    """The outcome of each task, in the order of the tasks.
 
     Worker processes are spawned, so a script that calls this needs the ``if __name__ == "__main__"`` guard. With one
-    worker, or too few images to pay for starting more, all is done in this process. Raises DataError.
+    worker, or with too few images to make more worthwhile, everything is done in this process. Raises DataError.
     """
-    workers = workers or min(available_cpus(), len(jobs) // IMAGES_WORTH_A_WORKER)
+    workers = workers or min(available_cpus(), len(tasks) // IMAGES_WORTH_A_WORKER)
     if workers <= 1:
-        yield from map(prepare_image, jobs)
+        yield from map(prepare_image, tasks)
         return
     pending: Deque[Future[Outcome]] = deque()
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         try:
-            for job in jobs:
-                pending.append(pool.submit(prepare_image, job))
+            for task in tasks:
+                pending.append(pool.submit(prepare_image, task))
                 if len(pending) >= workers * IMAGES_PER_WORKER_IN_FLIGHT:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process ended early, perhaps out of memory: --workers 1 needs the least"
+                "a worker process ended early, perhaps for lack of memory: --workers 1 needs the least"
             ) from error
         finally:
             for future in pending:
@@ -184,15 +193,19 @@ def outcomes(jobs: Sequence[Job], workers: Optional[int] = None) -> Generator[Ou
 
 
 def pour(
-    jobs: Sequence[Job], put: Callable[[Pair], None], what: str, skip_broken: bool, workers: Optional[int] = None
+    tasks: Sequence[PrepareTask],
+    put: Callable[[Pair], None],
+    what: str,
+    skip_broken: bool,
+    workers: Optional[int] = None,
 ) -> Tally:
-    """Prepare all ``jobs`` and ``put`` every pair, behind a progress bar called ``what``.
+    """Prepare all ``tasks`` and ``put`` every pair, behind a progress bar called ``what``.
 
     Raises BrokenImageError for the first broken image unless ``skip_broken``, DataError when no image is left.
     """
     tally = Tally()
-    with closing(outcomes(jobs, workers)) as results:
-        for outcome in tqdm(results, total=len(jobs), desc=what, unit="image"):
+    with closing(outcomes(tasks, workers)) as results:
+        for outcome in tqdm(results, total=len(tasks), desc=what, unit="image"):
             if outcome.broken is not None and not skip_broken:
                 raise BrokenImageError(outcome.broken)
             tally.add(outcome)
@@ -200,7 +213,7 @@ def pour(
                 put(pair)
     if not tally.images:
         raise DataError(
-            f"{what}: none of the {len(jobs)} images can be used: {tally.too_small} with a side below "
-            f"{jobs[0].minimum} pixels (--min-size), {tally.broken} that do not decode"
+            f"{what}: none of the {len(tasks)} images can be used: {tally.too_small} with a side below "
+            f"{tasks[0].minimum} pixels (--min-size), {tally.broken} that do not decode"
         )
     return tally

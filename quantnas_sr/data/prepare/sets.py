@@ -1,4 +1,4 @@
-"""A set of image pairs from plan to result: what is to be written where, writing it, and saying so."""
+"""Sets of image pairs: the plan of one, writing it, and the summary of what was written."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import List, Optional, Sequence
 
 import yaml
 
-from quantnas_sr.data.prepare.pipeline import Job, Tally, pour
+from quantnas_sr.data.prepare.pipeline import PrepareTask, Tally, pour
 from quantnas_sr.data.prepare.sinks import Target
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The images (``jobs``) that become one data set at ``target``, for the phase ``train`` or ``val``."""
+    """The images (``tasks``) that become one data set at ``target``, for the phase ``train`` or ``val``."""
 
     phase: str
     target: Target
-    jobs: Sequence[Job]
+    tasks: Sequence[PrepareTask]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Prepared:
     tally: Tally
 
     def describe(self) -> str:
-        """One line for people: how many images, and what was left out or changed."""
+        """One line: the number of images, and what was left out or changed."""
         tally = self.tally
         notes = [f"{tally.images} {'image' if tally.images == 1 else 'images'} ({tally.pixels / 1e6:.1f} megapixels)"]
         if tally.pairs != tally.images:
@@ -55,7 +55,7 @@ def write_sets(plans: Sequence[Plan], skip_broken: bool = False, workers: Option
     with ExitStack() as stack:
         puts = [stack.enter_context(plan.target.open()) for plan in plans]
         return [
-            Prepared(plan.phase, plan.target, pour(plan.jobs, put, plan.phase, skip_broken, workers))
+            Prepared(plan.phase, plan.target, pour(plan.tasks, put, plan.phase, skip_broken, workers))
             for plan, put in zip(plans, puts)
         ]
 

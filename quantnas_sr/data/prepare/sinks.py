@@ -1,4 +1,4 @@
-"""Where pairs go: two LMDBs, or two folders of PNG files. Either whole or not at all."""
+"""Writes pairs to two LMDBs or to two folders of PNG files, which appear when they are whole."""
 
 import os
 from contextlib import ExitStack, contextmanager
@@ -30,9 +30,9 @@ class Target:
 
     @contextmanager
     def open(self) -> Iterator[Put]:
-        """Give the function that writes a pair. All pairs appear at the end together, in the place of older ones.
+        """Give the function that writes a pair. All pairs appear together at the end and replace older ones.
 
-        Raises DataError when the disk refuses.
+        Raises DataError when they cannot be written.
         """
         import lmdb
 

@@ -92,8 +92,8 @@ class MultiBitConv2d(nn.Conv2d):
 class SharedConv2d(MultiBitConv2d):
     """Inner part of eq. 4: ``o(sum_b alpha^_b G(x, b), sum_b alpha^_b Q(W, b))``, one weight, one LSQ step per width.
 
-    HWGQ has no parameters, so all operations of a layer can share their quantized input (`prepare`). Other quantizers of
-    the input belong to this convolution, one for each width.
+    HWGQ has no parameters, so all operations of a layer can share their quantized input (`prepare`). Other quantizers
+    of the input belong to this convolution, one for each width.
 
     Args:
         conv, bits, activation: as of `MultiBitConv2d`.

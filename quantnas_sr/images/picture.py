@@ -1,4 +1,4 @@
-"""Image files to pixels, with what else in them is worth keeping."""
+"""Image files to pixels, whatever their format, bit depth, palette or transparency, with their metadata."""
 
 import io
 import warnings
@@ -12,27 +12,17 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from quantnas_sr.errors import DataError
+from quantnas_sr.images.formats import readable_formats
+from quantnas_sr.images.metadata import ORIENTATION, Metadata, read_metadata
+from quantnas_sr.images.ppm import ppm_white, read_deep_ppm
 
-#: Formats that are read, whatever the suffix of the file says. No others: some of Pillow's start other programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-#: What of a folder is taken for an image.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-
-_ORIENTATION = 0x0112
-#: Tags of EXIF that stay true of the upscaled image. The second row: where EXIF proper and GPS begin.
-_KEPT_TAGS = (
-    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298),  # description, make, model, ..., copyright
-    *(0x8769, 0x8825),
-)
-#: Of the EXIF part: width and height of the image.
-_SIZE_TAGS = (0xA002, 0xA003)
-#: Tags of TIFF, and what the last two may hold.
+#: Tags of TIFF, and values of the last two.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284
 _WHITE_IS_ZERO, _SEPARATE = 0, 2
-#: Places of bytes in a PNG file, and what one may hold.
+#: Offsets of two bytes in a PNG file, and a value of the second.
 _PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
 _PNG_GRAY_AND_ALPHA = 4
-#: What Pillow's kinds of pixels become.
+#: The mode that an image of each of Pillow's modes is converted to.
 _MODES = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA"},
     **{"P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"},
@@ -46,19 +36,17 @@ class Picture:
 
     Attributes:
         pixels: (H, W) gray, or (H, W, C) with C = 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); uint8 or uint16.
-        icc: its ICC profile.
-        exif: its EXIF data, from the TIFF header on, without orientation, sizes and thumbnail.
-        frames: how many images the file has; the first is this one.
+        metadata: what else is in the file and still true.
+        frames: the number of images in the file; this is the first.
     """
 
     pixels: np.ndarray
-    icc: Optional[bytes] = None
-    exif: Optional[bytes] = None
+    metadata: Metadata = Metadata()
     frames: int = 1
 
 
 def read_size(path: Path) -> Tuple[int, int]:
-    """Two sides of an image (which is the height depends on its orientation), from the header alone.
+    """The sides of an image from its header alone; which of them is the height depends on the orientation.
 
     Raises:
         DataError: one line that names the file.
@@ -71,46 +59,41 @@ def read_picture(path: Path) -> Picture:
     """Decode the first image of a file.
 
     Palettes become RGB; transparency of any kind becomes alpha; CMYK becomes RGB, by its profile if it has one, which
-    is not kept then. Orientation is applied and its tag dropped.
+    is not kept then. The orientation is applied.
 
     Raises:
         DataError: the file is missing, empty, broken, no image, or of a kind that is not read; one line.
     """
     with _opened(path) as image:
-        exif = image.getexif()
-        orientation = exif.get(_ORIENTATION, 1)
         deep = _is_deep(image, path)
-        # Of 16-bit images too: OpenCV fills what is missing of some truncated files and says nothing.
+        # Of 16-bit images too: OpenCV fills the missing part of some truncated files without an error.
         image.load()
-        if deep:
-            # OpenCV turns a TIFF, and nothing else.
-            pixels = _upright(_read_deep(path, image), 1 if image.format == "TIFF" else orientation)
-        else:
-            # Pillow has turned a TIFF by now, and then no longer knows the tag.
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            pixels = _upright(np.asarray(_plain(image, path)), orientation)
-        icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        exif = _exif(image)
+        # Pillow and OpenCV apply the orientation of TIFF files themselves.
+        orientation = 1 if image.format == "TIFF" else exif.get(ORIENTATION, 1)
+        pixels = _upright(_read_deep(path, image) if deep else np.asarray(_plain(image, path)), orientation)
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        return Picture(pixels, icc or None, _kept_exif(exif), frames)
+        return Picture(pixels, read_metadata(image, exif), frames)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A file opened by Pillow; what goes wrong inside becomes one line."""
+    """A file opened by Pillow. Every error while it is open becomes a DataError of one line."""
     if not path.is_file():
         raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    formats = tuple(readable_formats())
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         with warnings.catch_warnings():
-            # Doubtful metadata is nothing that the user could do about; too many pixels are an error further on.
+            # Users can do nothing about doubtful metadata; too many pixels are an error below.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=formats) as image:
                 yield image
     except DataError:
         raise
     except Image.UnidentifiedImageError:
-        raise DataError(f"{path}: not an image of a format that is read: {', '.join(FORMATS)}") from None
+        raise DataError(f"{path}: not an image of a format that is read: {', '.join(formats)}") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels, too many to be an image") from None
     except MemoryError:
@@ -122,16 +105,28 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: cannot be decoded ({reason})") from None
 
 
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF data of an image; none if they are damaged, which is no reason to give up the image."""
+    try:
+        return image.getexif()
+    except Exception:
+        return Image.Exif()
+
+
 def _is_deep(image: Image.Image, path: Path) -> bool:
-    """Whether samples have 16 bits, which Pillow reads as 8 in colour."""
+    """Whether samples have 16 bits, which Pillow reduces to 8 in colour images."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(_PNG_COLOUR_TYPE)[_PNG_DEPTH] == 16
+    if image.format == "PPM":
+        return ppm_white(path) > 255
     return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
 
 
 def _read_deep(path: Path, image: Image.Image) -> np.ndarray:
-    """The pixels of an image of 16 bits a sample; ``image`` is what Pillow knows of it."""
+    """The pixels of an image with 16 bits per sample, which Pillow has loaded as ``image``."""
+    if image.format == "PPM":
+        return read_deep_ppm(path)
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if image.mode != "I;16" and tags.get(_PLANES) == _SEPARATE:
         raise DataError(f"{path}: cannot be decoded (colours of 16 bits in separate planes are not read)")
@@ -185,13 +180,3 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def _kept_exif(exif: Image.Exif) -> Optional[bytes]:
-    """What of EXIF stays true, as bytes."""
-    kept = Image.Exif()
-    for tag in _KEPT_TAGS:
-        if tag in exif:
-            nested = dict(exif.get_ifd(tag)) if tag in (0x8769, 0x8825) else None
-            kept[tag] = exif[tag] if nested is None else {k: v for k, v in nested.items() if k not in _SIZE_TAGS}
-    return kept.tobytes()[len(b"Exif\0\0") :] if len(kept) else None

@@ -1,0 +1,148 @@
+"""Files through a network, one after the other, within a limit of memory."""
+
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse
+from quantnas_sr.deploy.runtimes import Network
+from quantnas_sr.errors import DataError, QuantNASError
+from quantnas_sr.images.metadata import Metadata
+from quantnas_sr.images.picture import read_picture, read_size
+from quantnas_sr.upscaling.pixels import SMALL, memory_use, tile_for, upscaled_bands
+from quantnas_sr.upscaling.tasks import UpscaleTask
+from quantnas_sr.upscaling.transparency import spread_colours
+from quantnas_sr.upscaling.video import upscale_video
+from quantnas_sr.upscaling.writers import Layout, OutputError, fitting, format_of, image_writer
+
+_TILES_SHOW = (
+    "tiles change the result a little: every pixel of this network's output depends on the whole image (ADQ's standard "
+    "deviation, or ESA). A larger --memory needs fewer tiles; `quantnas export --adq static` removes the dependence "
+    "on ADQ's standard deviation"
+)
+
+
+class Upscaler:
+    """Upscales files.
+
+    Args:
+        network: the network.
+        tile: longest side of a tile; by default what ``memory`` allows.
+        memory: memory limit of the process in bytes.
+    """
+
+    def __init__(self, network: Network, tile: Optional[int] = None, memory: int = DEFAULT_MEMORY) -> None:
+        self.network, self.tile, self.memory = network, tile, memory
+        self._warned = False
+
+    @cached_property
+    def _use(self) -> MemoryUse:
+        return memory_use(self.network)
+
+    def files(self, tasks: Sequence[UpscaleTask]) -> List[str]:
+        """Upscale the images, then the videos, and go on after one that is broken.
+
+        Returns:
+            One line for each file that could not be upscaled.
+
+        Raises:
+            OutputError: the output cannot be written, and that of the next file could not be either.
+        """
+        images = [task for task in tasks if not task.is_video]
+        broken = self._images(images) if images else []
+        for source, target in (task for task in tasks if task.is_video):
+            try:
+                upscale_video(source, target, self.network, self._frame)
+            except OutputError:
+                raise
+            except QuantNASError as error:
+                broken.append(_naming(source, error))
+        return broken
+
+    def _images(self, tasks: Sequence[UpscaleTask]) -> List[str]:
+        sizes = [_pixels(task.source) for task in tasks]
+        if self.tile is None and max(sizes) > SMALL:
+            _ = self._use  # measured before an image takes memory
+        broken = []
+        with tqdm(total=sum(sizes), unit="px", unit_scale=True, disable=None) as bar:
+            for task in tasks:
+                bar.set_postfix_str(task.source.name, refresh=False)
+                try:
+                    self._image(task, bar)
+                except OutputError:
+                    raise
+                except QuantNASError as error:
+                    broken.append(_naming(task.source, error))
+        return broken
+
+    def _image(self, task: UpscaleTask, bar: "tqdm") -> None:
+        picture = read_picture(task.source)
+        if picture.frames > 1:
+            self._say(bar, f"{task.source}: has {picture.frames} images, only the first is taken")
+        metadata = picture.metadata
+        pixels = fitting(picture.pixels, task.target, self.network.scale)
+        del picture  # the pixels are held once
+        try:
+            pixels = spread_colours(pixels)
+            layout = self._layout(pixels, task.target, metadata)
+            tile = self._tile_for(pixels, layout, task.target)
+            if any(part < whole for part, whole in zip(tile, pixels.shape)) and self.network.halo is None:
+                self._warn(bar)
+            with image_writer(task.target, layout) as writer:
+                for band in upscaled_bands(pixels, self.network, tile, bar.update, layout.dtype):
+                    writer.write(band)
+                    del band  # before the next one is made
+        except MemoryError:
+            raise DataError("not enough memory; a smaller --tile or --memory, or --format png takes less") from None
+        except OSError as error:
+            raise OutputError(f"{task.target}: cannot be written ({error.strerror or error})") from None
+
+    def _frame(self, frame: np.ndarray) -> np.ndarray:
+        """One frame of a video: (H, W, 3) uint8 -> (s*H, s*W, 3)."""
+        size = frame.shape[:2]
+        use = None if self.tile or size[0] * size[1] <= SMALL else self._use
+        tile = tile_for(size, self.network, self.tile, use, self.memory)
+        return np.concatenate(list(upscaled_bands(frame, self.network, tile)))
+
+    def _layout(self, pixels: np.ndarray, target: Path, metadata: Metadata) -> Layout:
+        height, width = (self.network.scale * side for side in pixels.shape[:2])
+        channels = pixels.shape[2] if pixels.ndim == 3 else 1
+        dtype = pixels.dtype if format_of(target).deep else np.dtype(np.uint8)
+        return Layout(height, width, channels, dtype, metadata)
+
+    def _tile_for(self, pixels: np.ndarray, layout: Layout, target: Path) -> Tuple[int, int]:
+        size = pixels.shape[:2]
+        if self.tile is not None or size[0] * size[1] <= SMALL:
+            return tile_for(size, self.network, self.tile, None, self.memory)
+        held = format_of(target).writer.held(layout) * layout.height * layout.width
+        budget = self.memory - self._use.fixed - pixels.nbytes - held
+        # A row of tiles becomes a band of the upscaled image.
+        line = layout.width * self.network.scale * layout.channels * layout.dtype.itemsize
+        return tile_for(size, self.network, None, self._use, budget, line)
+
+    def _warn(self, bar: "tqdm") -> None:
+        if not self._warned:
+            self._warned = True
+            self._say(bar, _TILES_SHOW)
+
+    @staticmethod
+    def _say(bar: "tqdm", line: str) -> None:
+        bar.clear()
+        print(line, file=sys.stderr)
+
+
+def _naming(source: Path, error: QuantNASError) -> str:
+    return str(error) if str(source) in str(error) else f"{source}: {error}"
+
+
+def _pixels(path: Path) -> int:
+    """The pixels of an image, for the progress bar; 0 if it is broken."""
+    try:
+        width, height = read_size(path)
+    except DataError:
+        return 0
+    return width * height
