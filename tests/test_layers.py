@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "registration", "compat"),
+    ("errors", "arguments", "files", "version", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -32,6 +32,7 @@ OPEN_FLOORS = (0, len(FLOORS) - 1)
 #: Where a rule is narrower than the floors: all that these may use.
 NARROW = {
     "errors": set(),
+    "arguments": {"errors"},
     "files": set(),
     "version": set(),
     "registration": set(),

@@ -7,35 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from quantnas_sr.errors import OptionError
-
-#: What ``quantnas upscale`` may take in all, and what the tiles of `upscale` may take.
+#: Bytes: the limit of the whole process for ``quantnas upscale``, that of one tile for `upscale`.
 DEFAULT_MEMORY = 2 << 30
 #: Of a network whose memory cannot be measured (Windows): that of 36 channels at four times the size, all float32.
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
 #: Sides of the tiles that are measured, until two in a row show in the peak of memory.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-#: The least that counts as shown, and so what a measurement may be wrong by.
+#: The smallest measurable increase of the peak, and so the error of a measurement; bytes.
 _SHOWS = 16 << 20
-#: What is planned with beyond the measured, for the allocator's sake.
+#: Memory that is planned for, as a multiple of the measured: allocators take more than they are asked for.
 _MARGIN = 1.25
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def parse_memory(text: str) -> int:
-    """Bytes from what a user types.
-
-    >>> parse_memory("1.5G")
-    1610612736
-
-    Raises:
-        OptionError: it is no amount of memory.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if size < 1:
-        raise OptionError(f"--memory {text}: not an amount of memory. Allowed: bytes, or such as 800M, 2G, 1.5G")
-    return size
+_MEGA, _GIGA = 1 << 20, 1 << 30
 
 
 def amount(size: float) -> str:
@@ -44,7 +26,7 @@ def amount(size: float) -> str:
     >>> amount(1610612736)
     '1.5G'
     """
-    return f"{size / _UNITS['G']:.2g}G" if size >= _UNITS["G"] else f"{size / _UNITS['M']:.0f}M"
+    return f"{size / _GIGA:.2g}G" if size >= _GIGA else f"{size / _MEGA:.0f}M"
 
 
 def process_peak() -> Optional[int]:

@@ -1,7 +1,7 @@
-"""From the nodes of `inference` to ONNX's own: QuantizeLinear, DequantizeLinear, and arithmetic on integers' behalf.
+"""Replaces the nodes of `modules` by operators of ONNX: QuantizeLinear, DequantizeLinear, Conv and arithmetic.
 
-A quantized image is an unsigned integer tensor from its QuantizeLinear to the DequantizeLinear in front of the
-convolutions that read it; what only moves its numbers in between (shuffle, concatenation) moves bytes.
+A quantized image is a tensor of unsigned integers from its QuantizeLinear to the DequantizeLinear in front of the
+convolutions that read it. Operators in between that only move numbers (shuffle, concatenation) move bytes.
 """
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -9,13 +9,14 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import onnx_ir as ir
 
+from quantnas_sr.deploy.onnx_format import Call
 from quantnas_sr.export.graph import Editor, array_of, replace
 from quantnas_sr.export.modules import DOMAIN
 
-#: What a runtime may put between an addition and a rounding in one kernel with both.
+#: Attributes of our ``Conv`` that ONNX's does not have.
+_NOT_OF_ONNX = {"bits", "layer", "call"}
+#: Operators that a runtime may compute in one kernel with the addition before and the rounding after them.
 _ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
-
-WEIGHTS_FORMATS = ("int8", "int4")
 
 
 class Rounding(NamedTuple):
@@ -84,6 +85,8 @@ class Lowering:
         self.packs = weights_format == "int4"
         self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
         self.real: Dict[ir.Value, ir.Value] = {}
+        #: Weights as integers: a layer that is called several times has one.
+        self.weights: Dict[ir.Value, ir.Value] = {}
 
     def run(self) -> None:
         """Lower the whole graph."""
@@ -129,6 +132,8 @@ class Lowering:
             constants = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in ends]
             x = editor.add("Clip", [x, *constants])
         integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
+        if "layer" in node.attributes:
+            integers.producer().name = _call_of(node).node_name
         self.rounded[node.outputs[0]] = integers, rounding
 
     def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
@@ -168,14 +173,17 @@ class Lowering:
 
     def _conv(self, node: ir.Node, editor: Editor) -> None:
         image, weight, scale, *bias = node.inputs
-        attributes = dict(node.attributes)
-        attributes.pop("bits")
-        integers = self._weight(weight, editor)
+        attributes = {name: value for name, value in node.attributes.items() if name not in _NOT_OF_ONNX}
+        if weight not in self.weights:
+            self.weights[weight] = self._weight(weight, editor)
+        integers = self.weights[weight]
         real = editor.add("DequantizeLinear", [integers, scale], axis=0)
         kernel = list(array_of(weight).shape[2:])
         step = self.rounded[image][1].step
         inputs = [self._real(image, editor), real, *(self._bias(value, scale, step, editor) for value in bias)]
-        replace(node, editor.add("Conv", inputs, kernel_shape=kernel, **attributes))
+        output = editor.add("Conv", inputs, kernel_shape=kernel, **attributes)
+        output.producer().name = _call_of(node).node_name
+        replace(node, output)
 
     def _weight(self, weight: ir.Value, editor: Editor) -> ir.Value:
         values = array_of(weight)
@@ -242,6 +250,11 @@ class Lowering:
         axes = editor.constant(np.array([2, 3], np.int64), "sides")
         ends = editor.add("Shape", [like], start=2, end=4)
         replace(node, editor.add("Slice", [x, none, ends, axes]))
+
+
+def _call_of(node: ir.Node) -> Call:
+    """Which call of which layer a node of `modules` computes."""
+    return Call(node.attributes["layer"].as_string(), node.attributes["call"].as_int())
 
 
 def _is_rounded_next(node: ir.Node) -> bool:

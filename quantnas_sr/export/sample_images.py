@@ -1,53 +1,59 @@
-"""Low-resolution images that an exported network is checked with, and that its ranges are measured on."""
+"""Low-resolution images: an exported network is checked with them, and its ranges are measured on them."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence, Union
 
+import cv2
 import numpy as np
 import torch
 
+from quantnas_sr.data.prepare.find import EXTENSIONS
 from quantnas_sr.errors import DataError
 
-#: A check looks at this many pixels a side, from the middle of each image, and at this many images.
+#: Sides in pixels of the crops, from the middle of each image, that a file is checked with, and their number.
 CROP, CHECKED = 96, 4
 
 
-def tensors(folder: Optional[str], crop: Optional[int], most: int) -> Iterator[torch.Tensor]:
-    """As `arrays`."""
+def tensors(folder: Optional[Union[str, os.PathLike]], crop: Optional[int], most: int) -> Iterator[torch.Tensor]:
+    """As `arrays`, as tensors of PyTorch."""
     for array in arrays(folder, crop, most):
         yield torch.from_numpy(array)
 
 
-def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKED) -> Iterator[np.ndarray]:
-    """Images as (1, 3, H, W) in 0..1, evenly out of a folder, or made up: waves of all lengths, edges, and noise.
+def arrays(
+    folder: Optional[Union[str, os.PathLike]], crop: Optional[int] = CROP, most: int = CHECKED
+) -> Iterator[np.ndarray]:
+    """Images as (1, 3, H, W) in 0..1: evenly picked from a folder, or synthetic (waves of all lengths, edges, noise).
 
     Args:
-        folder: its sub-folders count too; None makes images up.
-        crop: pixels a side from the middle of each; None takes the whole.
-        most: images.
+        folder: of images, which may be in sub-folders too; None makes synthetic ones.
+        crop: height and width of a crop from the middle of each image of the folder; None takes the whole image.
+        most: number of images at most.
 
     Raises:
-        DataError: there is no image, or one that cannot be read.
+        DataError: there is no image in the folder, or one that cannot be read.
     """
     if folder is None:
         yield from _synthetic(most)
         return
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
+    paths = sorted(path for path in Path(folder).rglob("*") if _is_image(path))
     if not paths:
-        raise DataError(f"{folder}: no image there. Allowed: a folder of .png, .jpg or .bmp")
+        raise DataError(f"{folder}: no image there. Allowed: a folder of {', '.join(EXTENSIONS)}")
     for path in paths[:: max(1, len(paths) // most)][:most]:
         yield array_of(path, crop)
 
 
 def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
-    """An image file, or ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
+    """An image file, or a square of ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
 
     Raises:
         DataError: it cannot be read.
     """
-    import cv2
-
-    image = cv2.imread(str(path))
+    image = None
+    with suppress(OSError, cv2.error):  # cv2.imread cannot open names outside of the code page on Windows
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{path}: not an image that can be read")
     if crop:
@@ -55,6 +61,10 @@ def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
         image = image[top : top + crop, left : left + crop]
     rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     return rgb[None].astype(np.float32) / 255
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def _synthetic(number: int) -> Iterator[np.ndarray]:

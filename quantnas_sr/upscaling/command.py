@@ -11,7 +11,8 @@ from typing import List, Optional, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, parse_memory
+from quantnas_sr.arguments import parse_memory
+from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse
 from quantnas_sr.deploy.runtimes import Network, open_network
 from quantnas_sr.errors import DataError, QuantNASError
 from quantnas_sr.upscaling.images import read_picture, read_size
