@@ -21,8 +21,9 @@ from quantnas_sr.checkpoints import scale_of
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.check import agreement, to_bytes
+from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.export.command import export, load_for_export
-from quantnas_sr.export.options import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS, ExportOptions
+from quantnas_sr.export.options import ExportOptions
 from quantnas_sr.export.sample_images import array_of
 
 Upscale = Callable[[np.ndarray], np.ndarray]

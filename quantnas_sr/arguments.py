@@ -3,14 +3,12 @@
 Each function takes the value and the name of the option that it was given for, which begins the error message.
 """
 
-import argparse
 import re
-from functools import wraps
-from typing import Any, Callable, Iterable, Tuple, TypeVar
+from numbers import Integral
+from typing import Iterable, Tuple
 
 from quantnas_sr.errors import OptionError, unknown
 
-T = TypeVar("T")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -29,30 +27,24 @@ def parse_positive(value: object, where: str = "") -> int:
     """
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value, re.ASCII):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise OptionError(f"{_named(where, value)}: not a positive number")
-    return value
+    return int(value)
 
 
-def parse_size(value: object, where: str = "", square: bool = False) -> Tuple[int, int]:
+def parse_size(value: object, where: str = "") -> Tuple[int, int]:
     """Width and height in pixels, from text such as ``320x180`` (320 wide, as sizes of videos are written).
 
-    >>> parse_size("320x180"), parse_size("32", square=True)
-    ((320, 180), (32, 32))
-
-    Args:
-        value: the text.
-        where: name of the option.
-        square: whether one number is a size too: that of a square.
+    >>> parse_size("320x180")
+    (320, 180)
 
     Raises:
         OptionError: it is no size.
     """
-    match = re.fullmatch(r"([1-9]\d{0,8})(?:x([1-9]\d{0,8}))?", str(value), re.ASCII)
-    if not match or not (match[2] or square):
-        allowed = "WIDTHxHEIGHT in pixels, such as 320x180" + (", or N for NxN" if square else "")
-        raise OptionError(f"{_named(where, value)}: not a size. Allowed: {allowed}")
-    return int(match[1]), int(match[2] or match[1])
+    match = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", str(value), re.ASCII)
+    if not match:
+        raise OptionError(f"{_named(where, value)}: not a size. Allowed: WIDTHxHEIGHT in pixels, such as 320x180")
+    return int(match[1]), int(match[2])
 
 
 def parse_memory(value: object, where: str = "--memory") -> int:
@@ -86,20 +78,3 @@ def check_word(value: object, allowed: Iterable[str], what: str, where: str) -> 
     allowed = tuple(allowed)
     if not isinstance(value, str) or value not in allowed:
         raise OptionError(unknown(what, value, allowed, where=where))
-
-
-def argument(parse: Callable[..., T]) -> Callable[[str], T]:
-    """A function of this module in the form that argparse takes as ``type=``: its message becomes argparse's.
-
-    >>> argument(parse_positive)("16")
-    16
-    """
-
-    @wraps(parse)
-    def convert(text: str, **options: Any) -> T:
-        try:
-            return parse(text, "", **options)
-        except OptionError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert

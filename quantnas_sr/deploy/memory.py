@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-#: Bytes: the limit of the whole process for ``quantnas upscale``, that of one tile for `upscale`.
+#: What ``quantnas upscale`` may take in all, and what the tiles of `upscale` may take.
 DEFAULT_MEMORY = 2 << 30
 #: Of a network whose memory cannot be measured (Windows): that of 36 channels at four times the size, all float32.
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
 #: Sides of the tiles that are measured, until two in a row show in the peak of memory.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-#: The smallest measurable increase of the peak, and so the error of a measurement; bytes.
+#: The least that counts as shown, and so what a measurement may be wrong by.
 _SHOWS = 16 << 20
-#: Memory that is planned for, as a multiple of the measured: allocators take more than they are asked for.
+#: What is planned with beyond the measured, for the allocator's sake.
 _MARGIN = 1.25
-_MEGA, _GIGA = 1 << 20, 1 << 30
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def amount(size: float) -> str:
@@ -26,7 +26,7 @@ def amount(size: float) -> str:
     >>> amount(1610612736)
     '1.5G'
     """
-    return f"{size / _GIGA:.2g}G" if size >= _GIGA else f"{size / _MEGA:.0f}M"
+    return f"{size / _UNITS['G']:.2g}G" if size >= _UNITS["G"] else f"{size / _UNITS['M']:.0f}M"
 
 
 def process_peak() -> Optional[int]:

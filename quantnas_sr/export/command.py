@@ -21,8 +21,9 @@ from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
+from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
-from quantnas_sr.export.options import WEIGHTS_FORMATS, ExportOptions
+from quantnas_sr.export.options import ExportOptions
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
@@ -209,26 +210,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``quantnas export``."""
     parser.add_argument("weights", help="the .pth of a trained network")
     parser.add_argument("output", help="the .onnx to write")
+    parser.add_argument("--adq", choices=ADQ_FORMS, default="dynamic", help="static: same pixels in tiles and video")
+    parser.add_argument("--calibration", metavar="DIR", help="low-resolution images to measure on")
     parser.add_argument(
-        "--adq",
-        default="dynamic",
-        metavar="FORM",
-        help="dynamic; static makes tiles and video frames come out as the whole image does (dynamic)",
-    )
-    parser.add_argument("--calibration", metavar="DIR", help="low-resolution images that ranges are measured on")
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="low-resolution images to check the file with (those of --calibration, or synthetic ones)",
+        "--images", metavar="DIR", help="low-resolution images to check with (--calibration, or made up)"
     )
     parser.add_argument(
-        "--weights-format", default="int8", metavar="FORMAT", help="int8; int4 packs weights of 2 to 4 bits (int8)"
+        "--weights-format", choices=WEIGHTS_FORMATS, default="int8", help="int4 packs 2 to 4 bits (int8)"
     )
-    parser.add_argument(
-        "--outputs", default="float", metavar="FORM", help="float; int8 rounds the outputs of convolutions (float)"
-    )
-    parser.add_argument("--float", action="store_true", help="export the float baseline, for comparison")
-    parser.add_argument("--param-key", metavar="KEY", help="params or params_ema (params_ema where there is one)")
+    parser.add_argument("--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round what they write")
+    parser.add_argument("--float", action="store_true", help="the float baseline, for comparison")
+    parser.add_argument("--param-key", choices=("params", "params_ema"), help="of the checkpoint (params_ema if there)")
 
 
 def run(args: argparse.Namespace) -> None:

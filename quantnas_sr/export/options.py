@@ -6,10 +6,8 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 from quantnas_sr.arguments import check_word
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 
-ADQ_FORMS = ("dynamic", "static")
-WEIGHTS_FORMATS = ("int8", "int4")
-OUTPUTS = ("float", "int8")
 #: Under which BasicSR saves the weights of a network, and their moving average.
 PARAM_KEYS = ("params", "params_ema")
 

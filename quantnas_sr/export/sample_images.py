@@ -1,59 +1,53 @@
-"""Low-resolution images: an exported network is checked with them, and its ranges are measured on them."""
+"""Low-resolution images that an exported network is checked with, and that its ranges are measured on."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence
 
-import cv2
 import numpy as np
 import torch
 
-from quantnas_sr.data.prepare.find import EXTENSIONS
 from quantnas_sr.errors import DataError
 
-#: Sides in pixels of the crops, from the middle of each image, that a file is checked with, and their number.
+#: A check looks at this many pixels a side, from the middle of each image, and at this many images.
 CROP, CHECKED = 96, 4
 
 
-def tensors(folder: Optional[Union[str, os.PathLike]], crop: Optional[int], most: int) -> Iterator[torch.Tensor]:
-    """As `arrays`, as tensors of PyTorch."""
+def tensors(folder: Optional[str], crop: Optional[int], most: int) -> Iterator[torch.Tensor]:
+    """As `arrays`."""
     for array in arrays(folder, crop, most):
         yield torch.from_numpy(array)
 
 
-def arrays(
-    folder: Optional[Union[str, os.PathLike]], crop: Optional[int] = CROP, most: int = CHECKED
-) -> Iterator[np.ndarray]:
-    """Images as (1, 3, H, W) in 0..1: evenly picked from a folder, or synthetic (waves of all lengths, edges, noise).
+def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKED) -> Iterator[np.ndarray]:
+    """Images as (1, 3, H, W) in 0..1, evenly out of a folder, or made up: waves of all lengths, edges, and noise.
 
     Args:
-        folder: of images, which may be in sub-folders too; None makes synthetic ones.
-        crop: height and width of a crop from the middle of each image of the folder; None takes the whole image.
-        most: number of images at most.
+        folder: its sub-folders count too; None makes images up.
+        crop: pixels a side from the middle of each; None takes the whole.
+        most: images.
 
     Raises:
-        DataError: there is no image in the folder, or one that cannot be read.
+        DataError: there is no image, or one that cannot be read.
     """
     if folder is None:
         yield from _synthetic(most)
         return
-    paths = sorted(path for path in Path(folder).rglob("*") if _is_image(path))
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
     if not paths:
-        raise DataError(f"{folder}: no image there. Allowed: a folder of {', '.join(EXTENSIONS)}")
+        raise DataError(f"{folder}: no image there. Allowed: a folder of .png, .jpg or .bmp")
     for path in paths[:: max(1, len(paths) // most)][:most]:
         yield array_of(path, crop)
 
 
 def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
-    """An image file, or a square of ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
+    """An image file, or ``crop`` pixels a side from its middle: (1, 3, H, W), RGB in 0..1, float32.
 
     Raises:
         DataError: it cannot be read.
     """
-    image = None
-    with suppress(OSError, cv2.error):  # cv2.imread cannot open names outside of the code page on Windows
-        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    import cv2
+
+    image = cv2.imread(str(path))
     if image is None:
         raise DataError(f"{path}: not an image that can be read")
     if crop:
@@ -61,10 +55,6 @@ def array_of(path: Path, crop: Optional[int] = None) -> np.ndarray:
         image = image[top : top + crop, left : left + crop]
     rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     return rgb[None].astype(np.float32) / 255
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def _synthetic(number: int) -> Iterator[np.ndarray]:

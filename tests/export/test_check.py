@@ -35,9 +35,13 @@ Image = np.ndarray
 class Recurrent(nn.Module):
     """Calls one convolution several times, at several places of the network, or with equal inputs."""
 
-    def __init__(self, calls: int = 2, padding_mode: str = "zeros", places: int = 0, twins: bool = False) -> None:
+    def __init__(
+        self, calls: int = 2, padding_mode: str = "zeros", places: int = 0, twins: bool = False, after: int = 0
+    ) -> None:
         super().__init__()
-        self.calls, self.twins = calls, twins
+        self.calls, self.twins, self.after = calls, twins, after
+        if after:
+            self.large = nn.Conv2d(3, 3, 3, padding=1)
         self.head, self.tail = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 12, 3, padding=1)
         self.body = nn.Conv2d(6, 6, 3, padding=1, padding_mode=padding_mode)
         self.places = nn.ModuleList([nn.Sequential(self.body, nn.LeakyReLU(0.1)) for _ in range(places)])
@@ -52,7 +56,10 @@ class Recurrent(nn.Module):
             x = nn.functional.leaky_relu(self.body(x), 0.1) + x
         for place in self.places:
             x = place(x) + x
-        return nn.functional.pixel_shuffle(self.tail(x), 2)
+        x = nn.functional.pixel_shuffle(self.tail(x), 2)
+        for _ in range(self.after):  # which space-to-depth computes before the shuffle
+            x = self.large(x) + x
+        return x
 
 
 def recurrent(**options: object) -> QuantizedArch:
@@ -168,9 +175,9 @@ def test_words_about_the_cause_are_said_of_checked_images_alone(network, path):
     "outputs, options",
     [
         ("float", {"calls": 2}),
-        ("float", {"calls": 3, "twins": True}),
+        ("float", {"calls": 3, "twins": True, "after": 2}),
         ("float", {"calls": 1, "places": 2, "padding_mode": "replicate"}),
-        ("int8", {"calls": 2}),
+        ("int8", {"calls": 2, "after": 3}),
         ("int8", {"calls": 3, "twins": True, "places": 2, "padding_mode": "reflect"}),
     ],
     ids=str,
@@ -186,6 +193,7 @@ def test_a_layer_that_is_called_several_times_is_exported_and_checked(options, o
     assert len(names) == 1 + rounded, "one layer, whatever its places"
     made = options["calls"] + options.get("places", 0)
     assert all(len(values[name]) >= made for name in names)
+    assert len(values.get("network.large" + ".conv" * rounded, ())) == options.get("after", 0)
     if rounded:
         round_outputs(network, tensors(None, None, SYNTHETIC))
     check(network, tmp_path / "net.onnx", RUNTIMES, images(2, 9, 13))
