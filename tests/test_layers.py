@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "arguments", "files", "version", "registration", "compat"),
+    ("errors", "arguments", "files", "processes", "version", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -34,6 +34,7 @@ NARROW = {
     "errors": set(),
     "arguments": {"errors"},
     "files": set(),
+    "processes": set(),
     "version": set(),
     "registration": set(),
     "quantization": {"errors"},

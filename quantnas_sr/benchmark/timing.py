@@ -20,7 +20,7 @@ from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.packages import RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, QuantNASError
-from quantnas_sr.sweep.process import Outcome, reason_of
+from quantnas_sr.processes import Outcome, reason_of
 
 
 class Turn(NamedTuple):

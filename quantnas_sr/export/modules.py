@@ -86,7 +86,7 @@ class IntegerConv(nn.Module):
 
 @torch.no_grad()
 def input_rounding(layer: QuantConv2d) -> Dict[str, Any]:
-    """How a layer rounds its input: to the integers 0 .. 2^bits - 1, of which ``zero_point`` stands for 0."""
+    """How a layer rounds its input: to ``step`` times the integers 0 .. 2^bits - 1 less ``zero_point``."""
     quantizer = layer.input_quantizer
     zero_point = int(quantizer.zero_point) if isinstance(quantizer, LSQActivation) else 0
     return {"step": float(quantizer.effective_step()), "zero_point": zero_point, "bits": layer.bits}
@@ -121,7 +121,7 @@ def _integer(layer: QuantConv2d, mark: _Mark) -> nn.Module:
 
 
 class FloatConv(nn.Module):
-    """The same convolution in full precision: a ReLU where HWGQ has one, no rounding."""
+    """A quantized convolution in full precision: without rounding, but with the ReLU of HWGQ."""
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class FloatConv(nn.Module):
 
 
 class ExportedADQ(nn.Module):
-    """`ADQ` with its normalisation as one multiplication and one addition, and its deviation as one node."""
+    """`ADQ` with one multiplication and one addition as its normalisation, and one node for its standard deviation."""
 
     def __init__(self, adq: ADQ) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class ExportedADQ(nn.Module):
 
 
 class ExportedESA(nn.Module):
-    """`ESA` for images of any size: the padding of small ones is part of the graph."""
+    """`ESA` for images of any size: the graph pads small ones."""
 
     def __init__(self, esa: ESA) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""Outputs of convolutions rounded to 8 bits, where a network as it was trained has real numbers.
+"""Rounds those outputs of convolutions to 8 bits that are real numbers in the network as it was trained.
 
-A runtime computes a convolution in integers and writes bytes where its output is rounded at once. In most trained
-networks that is so where one quantized convolution reads another, and not in front of sums, of normalisation and of the
-result. Here those outputs are rounded too, each tensor with one step and one zero point. The sums themselves stay real.
+A runtime computes a convolution in integers and writes bytes only where the output is rounded at once. In most trained
+networks this holds where one quantized convolution reads the output of another, but not before sums, normalisation
+and the end of the network. Here those outputs are rounded too, each tensor with one step and one zero point. Sums stay
+real.
 """
 
 from contextlib import ExitStack
@@ -18,16 +19,16 @@ from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 from quantnas_sr.quantization.calibration import RangeObserver
 
 BITS = 8
-#: Values of a tensor that one image gives to the choice of its range.
+#: Values of a tensor that are sampled from each image to choose the range of the tensor.
 _VALUES = 2**11
-#: Functions whose result has the very numbers that go in, or 0 in place of the negative ones, which rounding does too.
+#: Operations that keep values as they are, and ReLU, after which unsigned integers are the same.
 _MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
-#: Sides of the image that shows what reads what.
+#: Shape of the image that the network is run with to see which layer reads which output.
 _SHOWN = (1, 3, 33, 41)
 
 
 class RoundedOutput(nn.Module):
-    """Rounds to the integers 0 .. 255 times ``step``, of which ``zero_point`` stands for 0; nothing to train."""
+    """Rounds to ``step`` times the integers 0 .. 255 less ``zero_point``, without anything to train."""
 
     def __init__(self, step: float, zero_point: int) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class RoundedOutput(nn.Module):
 
     @property
     def rounding(self) -> Dict[str, Any]:
-        """As `inference.input_rounding`."""
+        """As `modules.input_rounding`."""
         return {"step": self.step, "zero_point": self.zero_point, "bits": BITS}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,14 +61,14 @@ class RoundedConv(nn.Module):
 
 
 def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
-    """Name and layer of every convolution of integers."""
+    """Name and layer of every convolution that quantizes its input and weight."""
     for name, layer in network.named_modules():
         if isinstance(layer, QuantConv2d) and layer.bits != FULL_PRECISION and layer.quantize:
             yield name, layer
 
 
 class _Readers(TorchFunctionMode):
-    """While it is on: which layers' outputs are read by something else than the rounding of one kind of input."""
+    """While active, finds the layers whose output is not only read by layers that all round it in the same way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class _Readers(TorchFunctionMode):
         self._rounded_to: Dict[QuantConv2d, Dict[str, Any]] = {}
 
     def enter_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> None:
-        """Before a layer computes."""
+        """A hook before a layer computes."""
         from quantnas_sr.export.modules import input_rounding
 
         rounding = input_rounding(layer)
@@ -88,12 +89,12 @@ class _Readers(TorchFunctionMode):
         self._depth += 1
 
     def leave_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
-        """After a layer has computed."""
+        """A hook after a layer has computed."""
         self._depth -= 1
         self._note(output, {layer})
 
     def end(self, output: Tensor) -> None:
-        """The network's result is read as it is."""
+        """At the end of the network, whose output is not rounded."""
         self.real |= self._sources((output,))
 
     def _note(self, tensor: Tensor, sources: Set[QuantConv2d]) -> None:
@@ -122,7 +123,7 @@ class _Readers(TorchFunctionMode):
 
 @torch.no_grad()
 def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
-    """The layers whose outputs are real numbers: something else reads them than a rounding to one kind of integers.
+    """The layers whose outputs are real numbers: they are not only read by layers that all round them in the same way.
 
     Args:
         network: in evaluation mode.
@@ -140,9 +141,9 @@ def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
 
 @torch.no_grad()
 def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
-    """Put a `RoundedConv` in the place of every layer of `real_outputs`; changes and returns the network.
+    """Replace every layer of `real_outputs` by a `RoundedConv`; changes and returns the network.
 
-    Steps and zero points are those that lose least on the images.
+    Steps and zero points minimise the squared error on the images.
 
     Args:
         network: in evaluation mode.

@@ -1,7 +1,6 @@
 """One command in a process group of its own, with a log file."""
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -9,26 +8,19 @@ import sys
 import time
 from pathlib import Path
 from threading import Event
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, Sequence
 
 from quantnas_sr.errors import QuantNASError
+from quantnas_sr.processes import Outcome
 
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.2
 #: Between a polite end and a forced one.
 GRACE_SECONDS = 5
-_ERROR = re.compile(r"(basicsr (train|test): |[\w.]*(Error|Exception|Interrupt)\b)")
 
 
 class Interrupted(QuantNASError):
     """The command was ended from outside."""
-
-
-class Outcome(NamedTuple):
-    """Exit code of a command and what it printed."""
-
-    code: int
-    output: str
 
 
 def run_logged(
@@ -81,19 +73,3 @@ def _end(process: subprocess.Popen) -> None:
             process.wait(GRACE_SECONDS)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             pass
-
-
-def reason_of(outcome: Outcome) -> str:
-    """The last line of a failed command that names an error, or its last one, or the signal that ended it.
-
-    >>> reason_of(Outcome(1, "...\\nbasicsr train: name: missing\\n"))
-    'basicsr train: name: missing'
-    >>> reason_of(Outcome(137, "Saving models\\n"))
-    'ended by SIGKILL (out of memory?)'
-    """
-    if outcome.code > 128:
-        name = signal.Signals(outcome.code - 128).name
-        return f"ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR.match(line)]
-    return (errors or lines or [f"exit code {outcome.code}"])[-1]
