@@ -33,14 +33,14 @@ class Network(ABC):
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """RGB in 0..1, float32, (N, 3, h, w) -> (N, 3, s*h, s*w), not clipped."""
+        """Upscale images: RGB in 0..1, float32, (N, 3, h, w) -> (N, 3, s*h, s*w), not clipped."""
 
     def peak_memory(self) -> Optional[int]:
-        """The most bytes in use so far, of the memory that the network runs in; None where that is not known."""
+        """Peak memory so far in bytes, of the GPU or else of this process; None where the system does not report it."""
         return process_peak()
 
     def forget_peak_memory(self) -> None:
-        """Start `peak_memory` anew from what is in use now, where that is possible."""
+        """Reset `peak_memory` to what is in use now, where the system can do that."""
         forget_peak()
 
 
@@ -50,7 +50,7 @@ def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optiona
     Args:
         path: the file.
         runtime: ``openvino`` or ``onnxruntime`` for an ``.onnx``, ``torch`` for a ``.pth`` (on a GPU if there is
-            one); ``auto`` takes what fits, and OpenVINO before ONNX Runtime.
+            one); ``auto`` takes one that runs the file, OpenVINO before ONNX Runtime.
         threads: CPU threads; by default the runtime's.
 
     Raises:
@@ -120,11 +120,11 @@ class TorchNetwork(Network):
             return self._module(torch.from_numpy(x).to(self._device)).float().cpu().numpy()
 
     def peak_memory(self) -> Optional[int]:
-        """As of `Network`; of the GPU where the network runs on one."""
+        """Peak memory in bytes: of the GPU where the network runs on one, else of the process."""
         return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else super().peak_memory()
 
     def forget_peak_memory(self) -> None:
-        """As of `Network`."""
+        """Reset `peak_memory` to what is in use now."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:

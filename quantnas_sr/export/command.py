@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
-from quantnas_sr.export.options import ExportOptions
+from quantnas_sr.export.options import ExportOptions, check_path
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
@@ -106,7 +106,7 @@ def build_model(
     return model
 
 
-def load_for_export(weights: str, options: ExportOptions) -> nn.Module:
+def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) -> nn.Module:
     """The network, in evaluation mode, whose images the exported file must make.
 
     Args:
@@ -130,7 +130,12 @@ def load_for_export(weights: str, options: ExportOptions) -> nn.Module:
     return network
 
 
-def export(weights: str, output: str, options: Optional[ExportOptions] = None, **keywords: Any) -> Exported:
+def export(
+    weights: Union[str, os.PathLike],
+    output: Union[str, os.PathLike],
+    options: Optional[ExportOptions] = None,
+    **keywords: Any,
+) -> Exported:
     """Write a trained network as ONNX, after every usable runtime has computed PyTorch's images with it.
 
         export("net_g_latest.pth", "net.onnx", adq="static", outputs="int8")
@@ -144,9 +149,10 @@ def export(weights: str, output: str, options: Optional[ExportOptions] = None, *
         QuantNASError: an argument cannot be used; or a runtime computes something else, and then no file is left.
     """
     options = ExportOptions.of(keywords) if options is None else replace(options, **keywords)
-    require_export()
-    if Path(output).suffix != ".onnx":
+    check_path(weights, "a .pth", "weights")
+    if not isinstance(output, (str, os.PathLike)) or Path(output).suffix != ".onnx":
         raise OptionError(f"output: {str(output)!r} does not end in .onnx")
+    require_export()
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
     crops = list(arrays(options.images or options.calibration))

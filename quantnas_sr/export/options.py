@@ -20,6 +20,21 @@ _WORDS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
 }
 
 
+def check_path(value: object, what: str, where: str) -> None:
+    """Check that a value can be a path.
+
+    Args:
+        value: what was given.
+        what: what it should be the path of, for the message.
+        where: name of the option.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise OptionError(f"{where}: {value!r} is not the path of {what}")
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """How a trained network is exported.
@@ -55,8 +70,8 @@ class ExportOptions:
         if not isinstance(self.quantized, bool):
             raise OptionError(f"quantized: {self.quantized!r} is neither True nor False")
         for name in ("calibration", "images"):
-            if not isinstance(getattr(self, name), (str, os.PathLike, type(None))):
-                raise OptionError(f"{name}: {getattr(self, name)!r} is not the path of a folder")
+            if getattr(self, name) is not None:
+                check_path(getattr(self, name), "a folder", name)
         if self.param_key is not None:
             check_word(self.param_key, PARAM_KEYS, "key", "param_key")
         if not isinstance(self.command, str):

@@ -45,6 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"quantized": "no"}, "quantized: 'no' is neither True nor False"),
         ({"quantized": 1}, "quantized: 1 is neither True nor False"),
         ({"images": 3}, "images: 3 is not the path of a folder"),
+        ({"images": ""}, "images: '' is not the path of a folder"),
         ({"calibration": True, "adq": "static"}, "calibration: True is not the path of a folder"),
         ({"command": ["quantnas"]}, "command: ['quantnas'] is not text"),
         ({"output": "int8"}, "export: unknown option 'output', did you mean 'outputs'?"),
@@ -65,6 +66,14 @@ def test_an_option_that_cannot_be_is_one_line_and_nothing_is_written(options, sa
             ExportOptions.of(options)
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("weights, output", [(None, "net.onnx"), ("", "net.onnx"), (3, "net.onnx"), ("net.pth", None)])
+def test_paths_that_cannot_be_are_one_line(weights, output):
+    with pytest.raises(
+        OptionError, match="^weights: .* is not the path of a .pth|^output: 'None' does not end in .onnx"
+    ):
+        export(weights, output)
 
 
 def test_options_do_not_change_and_keywords_go_over_them():
