@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.export.check import TOLERANCE, Agreement, check
-from quantnas_sr.export.command import export, installed_runtimes
+from quantnas_sr.export.command import export
 from quantnas_sr.export.static_adq import make_static, statistics
 from quantnas_sr.quantization import LSQWeight
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Slot, get_search_space
@@ -147,7 +148,7 @@ def exported(case: Case, folder: Path) -> List[Agreement]:
     network = settled(DerivedNetwork(case.genotype))
     torch.save({"params": network.state_dict()}, folder / "net.pth")
     path = folder / "net.onnx"
-    agreements = export(str(folder / "net.pth"), str(path), case.adq, weights_format=case.weights_format).agreements
+    agreements = export(str(folder / "net.pth"), str(path), adq=case.adq, weights_format=case.weights_format).agreements
     if case.adq == "static":
         make_static(network, statistics(network))
     onnx.checker.check_model(str(path), full_check=True)

@@ -18,10 +18,12 @@ import torch
 from torch import nn
 
 from quantnas_sr.checkpoints import scale_of
+from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.check import agreement, to_bytes
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
-from quantnas_sr.export.command import export, installed_runtimes, load_for_export
+from quantnas_sr.export.command import export, load_for_export
+from quantnas_sr.export.options import ExportOptions
 from quantnas_sr.images.bgr import read_planes
 
 Upscale = Callable[[np.ndarray], np.ndarray]
@@ -75,11 +77,12 @@ def main() -> None:
     parser.add_argument("--calibration", metavar="DIR")
     parser.add_argument("--param-key", choices=("params", "params_ema"))
     args = parser.parse_args()
-    form = {name: getattr(args, name) for name in ("adq", "outputs", "calibration", "param_key")}
+    names = ("adq", "outputs", "calibration", "param_key", "weights_format")
+    options = ExportOptions(**{name: getattr(args, name) for name in names})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
-        written = export(args.weights, str(path), weights_format=args.weights_format, **form)
-        network = load_for_export(args.weights, **form)
+        written = export(args.weights, str(path), options)
+        network = load_for_export(args.weights, options)
         kinds = {REFERENCE: torch.float32, f"{REFERENCE}, float64": torch.float64}
         networks: Dict[str, Upscale] = {name: in_pytorch(network, dtype) for name, dtype in kinds.items()}
         networks.update({runtime: open_network(path, runtime) for runtime in installed_runtimes()})

@@ -11,7 +11,21 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "kinds", "signatures", "input_shapes", "files", "version", "lazy", "cpus", "registration", "compat"),
+    (
+        *(
+            "errors",
+            "arguments",
+            "kinds",
+            "signatures",
+            "input_shapes",
+            "files",
+            "processes",
+            "version",
+            "lazy",
+            "cpus",
+        ),
+        *("registration", "compat"),
+    ),
     ("images",),
     ("quantization",),
     ("search_space",),
@@ -37,7 +51,9 @@ NARROW = {
     "kinds": {"errors"},
     "signatures": {"errors", "kinds"},
     "input_shapes": {"errors"},
+    "arguments": {"errors"},
     "files": set(),
+    "processes": set(),
     "version": set(),
     "registration": set(),
     "lazy": set(),

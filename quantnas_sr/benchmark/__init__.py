@@ -1,1 +1,1 @@
-"""A finished network beside its float baseline, in every runtime."""
+"""A trained network measured against its float baseline, in every runtime."""

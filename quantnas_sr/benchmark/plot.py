@@ -1,4 +1,4 @@
-"""The picture of a benchmark: milliseconds of the float baseline beside those of the integer network."""
+"""The plot of a benchmark: milliseconds of the float baseline and of the integer networks side by side."""
 
 from pathlib import Path
 from typing import Any, List, Sequence
@@ -7,17 +7,17 @@ from quantnas_sr.benchmark.table import Row
 from quantnas_sr.files import written_aside
 from quantnas_sr.report.drawing.pen import INK, NEUTRAL, SOFT_INK, fill_of
 
-#: Of a bar, in parts of the distance between two groups.
+#: Width of a bar, as a share of the distance between two groups.
 _WIDTH = 0.27
 
 
 def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
-    """Draw a panel for each runtime and size of image: a group of bars for each form of ADQ.
+    """Draw a panel for each runtime and size of image, with a group of bars for each form of ADQ.
 
     Args:
-        rows: of the benchmark.
-        title: the machine.
-        output: a ``.png``, or what else matplotlib writes.
+        rows: the results.
+        title: the machine and the versions.
+        output: a ``.png``, or another format that matplotlib writes.
     """
     from matplotlib.figure import Figure
 

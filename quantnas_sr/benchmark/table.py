@@ -1,4 +1,4 @@
-"""What ``quantnas benchmark`` found, as rows of a table; what is counted and what is measured stay apart."""
+"""The results of ``quantnas benchmark`` as rows of a table, with counted and measured columns apart."""
 
 import statistics
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ COLUMNS = (
     *("input", "network", "ADQ", "theory: GMACs", "theory: GBitOps", "theory: file, kB"),
     *("runtime", "measured: ms", "measured: frames/s", "measured: peak, MB", "measured: times faster than float"),
 )
-#: How many of them are words, aligned to the left.
+#: Columns of text, which are aligned to the left.
 _WORDS = ("input", "network", "ADQ", "runtime")
 
 
 @dataclass(frozen=True)
 class Theory:
-    """What is known of a file without running it.
+    """What is counted, without running a network.
 
     Attributes:
-        bits: widths of its layers, rising; [32] of the float baseline.
+        bits: the bit widths of its layers in ascending order; [32] for the float baseline.
         macs: multiply-adds for an image of the size.
         bitops: sum of MACs * bits^2.
         file_bytes: of the ``.onnx``.
@@ -31,13 +31,13 @@ class Theory:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What running it took.
+    """What was measured.
 
     Attributes:
         runtime: its name.
         seconds: of every run.
-        peak_bytes: of memory, for runtime and network; None where the system does not say.
-        times_faster: than the float baseline of the same ADQ; None for the twin itself.
+        peak_bytes: peak memory of runtime and network; None where the system does not say.
+        times_faster: than the float baseline of the same ADQ; None for the float baseline itself.
     """
 
     runtime: str
@@ -53,7 +53,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Row:
-    """One file in one runtime, for one size of image.
+    """The results of one file in one runtime at one size of image.
 
     Attributes:
         size: width and height of the input.
@@ -75,7 +75,7 @@ class Row:
         return f"{self.size[0]}x{self.size[1]}"
 
     def cells(self) -> List[str]:
-        """What stands under `COLUMNS`."""
+        """The text of each of `COLUMNS`."""
         theory, found = self.theory, self.measurement
         widths = "/".join(map(str, theory.bits))
         network = f"integer, {widths} bits" if self.outputs else "float baseline"
@@ -89,7 +89,7 @@ class Row:
         ]
 
     def as_dict(self) -> Dict[str, Any]:
-        """Plain data, with every timing."""
+        """As plain data for JSON, with every single timing."""
         theory, found = self.theory, self.measurement
         return {
             "width": self.size[0],
@@ -111,7 +111,7 @@ class Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table, its columns as wide as they need to be."""
+    """The rows as a table in Markdown, with aligned columns."""
     lines = [list(COLUMNS), *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     left = [name in _WORDS for name in COLUMNS]

@@ -1,6 +1,6 @@
-"""Times a network in a process of its own, so that its threads and its peak of memory are nobody else's.
+"""Times a network in a process of its own, so that its threads and its peak memory are not shared with anything else.
 
-The process reads a number of runs from a line of its input and answers with a line of JSON, until the input ends.
+The process reads lines from its standard input, each with a number of runs, and answers each with a line of JSON.
 """
 
 import json
@@ -15,19 +15,21 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Te
 
 import numpy as np
 
+from quantnas_sr.arguments import check_word, parse_positive
 from quantnas_sr.deploy.memory import forget_peak, process_peak
+from quantnas_sr.deploy.packages import RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, QuantNASError
-from quantnas_sr.sweep.process import Outcome, reason_of
+from quantnas_sr.processes import Outcome, reason_of
 
 
 class Turn(NamedTuple):
-    """What one turn of a `timed_process` took.
+    """The measurements of one turn of a `timed_process`.
 
     Attributes:
         seconds: of each run.
-        peak: bytes of memory that runtime and network have taken at most so far, beyond what the process had before it
-            opened them; None where the system does not say.
+        peak: peak memory of runtime and network so far, in bytes: that of the process less what it had before it opened
+            them; None where the system does not say.
     """
 
     seconds: List[float]
@@ -36,17 +38,24 @@ class Turn(NamedTuple):
 
 @contextmanager
 def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int]) -> Iterator[Callable[[int], Turn]]:
-    """Start a process with one network in one runtime, and end it with the ``with``.
-
-    What the ``with`` gets is called with a number: the network runs once to warm up, and then so many times. That
-    raises a `DataError` if the runtime cannot do it, or the process has ended.
+    """Start a process with one network in one runtime; it ends with the ``with`` block.
 
     Args:
         path: an ``.onnx`` of ``quantnas export``.
         runtime: ``openvino`` or ``onnxruntime``.
-        threads: of the processor.
+        threads: CPU threads.
         size: width and height of the image.
+
+    Yields:
+        A function of the number of runs: the network runs once to warm up, and then so many times. It raises a
+        `DataError` if the runtime cannot run the network, or the process has ended.
+
+    Raises:
+        OptionError: there is no such runtime, or a number is not positive.
     """
+    check_word(runtime, RUNTIMES, "runtime", "")
+    for number, what in ((threads, "threads"), (size[0], "width"), (size[1], "height")):
+        parse_positive(number, what)
     command = [sys.executable, "-m", __name__, *map(str, (path, runtime, threads, *size))]
     with tempfile.TemporaryFile(mode="w+", errors="replace") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -65,7 +74,7 @@ def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int])
 
 
 def _ask(process: subprocess.Popen, runs: int) -> Dict[str, Any]:
-    """The answer; empty if there is none."""
+    """The answer of the process; empty if it has ended."""
     try:
         process.stdin.write(f"{runs}\n")
         process.stdin.flush()
@@ -82,7 +91,7 @@ def _end_of(process: subprocess.Popen, log: TextIO) -> str:
 
 
 def _open(path: str, runtime: str, threads: str, width: str, height: str) -> Callable[[int], Turn]:
-    """A function of the number of runs that gives a `Turn`."""
+    """Open the network; returns a function that takes the number of runs and gives a `Turn`."""
     forget_peak()
     before = process_peak()
     network = open_network(path, runtime, int(threads))

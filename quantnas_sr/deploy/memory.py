@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from quantnas_sr.errors import OptionError
-
 #: Memory limit of ``quantnas upscale`` for its whole process, and of `upscale` for a tile; in bytes.
 DEFAULT_MEMORY = 2 << 30
 #: Assumed where memory cannot be measured (Windows): a float32 network of 36 channels that runs at scale 4.
@@ -19,23 +17,6 @@ _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _MEASURABLE = 16 << 20
 #: Planned memory over measured memory: a reserve for the allocator.
 _MARGIN = 1.25
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def parse_memory(text: str) -> int:
-    """The number of bytes in an amount as a user writes it.
-
-    >>> parse_memory("1.5G")
-    1610612736
-
-    Raises:
-        OptionError: the text is not an amount of memory.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if size < 1:
-        raise OptionError(f"--memory {text}: not an amount of memory. Allowed: bytes, or such as 800M, 2G, 1.5G")
-    return size
 
 
 def amount(size: float) -> str:
@@ -44,7 +25,7 @@ def amount(size: float) -> str:
     >>> amount(1610612736)
     '1.5G'
     """
-    return f"{size / _UNITS['G']:.2g}G" if size >= _UNITS["G"] else f"{size / _UNITS['M']:.0f}M"
+    return f"{size / 2**30:.2g}G" if size >= 2**30 else f"{size / 2**20:.0f}M"
 
 
 def process_peak() -> Optional[int]:

@@ -1,4 +1,4 @@
-"""``quantnas export``: a trained network as an integer ONNX file that is checked before it is announced."""
+"""``quantnas export``: writes a trained network as an integer ONNX file, which is checked before it gets its name."""
 
 import argparse
 import importlib.util
@@ -6,71 +6,91 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from torch import nn
 
+from quantnas_sr.arguments import check_word
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
+from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
+from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
+from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
+from quantnas_sr.export.options import ExportOptions, check_path
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
 from quantnas_sr.files import written_aside
-from quantnas_sr.quantization import set_quantize
+from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
 from quantnas_sr.version import __version__
 
-RUNTIMES = ("openvino", "onnxruntime")
-#: Images that calibration looks at: of a folder, and synthetic ones.
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+#: Images that are used for calibration: of a folder at most, and synthetic ones.
 _CALIBRATED, SYNTHETIC = 100, 8
+#: What runtimes are needed for.
+_CHECK = "the check of an exported file"
 
 
 class Exported(NamedTuple):
-    """What was written, how it agrees with PyTorch, and how many convolutions have packed weights of 4 bits."""
+    """A file that was written and checked.
+
+    Attributes:
+        path: of the file.
+        agreements: how the images of each runtime agree with PyTorch's.
+        convolutions: in the file.
+        bytes: of the file.
+        packed: convolutions whose weights are packed, two in a byte.
+        left_out: one line for each installed runtime that could not check the file.
+    """
 
     path: Path
     agreements: List[Any]
     convolutions: int
     bytes: int
-    packed: int
-
-
-def installed_runtimes() -> List[str]:
-    """Of `RUNTIMES`, those that are there."""
-    return [name for name in RUNTIMES if importlib.util.find_spec(name)]
+    packed: int = 0
+    left_out: Sequence[str] = ()
 
 
 def require_export() -> None:
-    """Check that all that export builds on is installed.
+    """Check that everything that export needs is installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: something is missing or too old.
     """
     for package in ("onnx", "onnxscript", "onnx_ir"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError("export", package, "export")
-    if not installed_runtimes():
-        raise MissingExtraError("the check of an exported file", "openvino or onnxruntime", "export")
+    usable_runtimes(_CHECK)
     if not hasattr(torch.onnx, "ops"):
         raise MissingExtraError("export", "torch 2.8 or newer", "export")
 
 
-def build_model(network: nn.Module, quantized: bool = True, weights_format: str = "int8", folds: bool = True):
+def build_model(
+    network: nn.Module, quantized: bool = True, weights_format: str = "int8", folds: bool = True
+) -> "ir.Model":
     """The graph of a network, as an `onnx_ir.Model`.
 
     Args:
         network: in evaluation mode, its activations calibrated.
         quantized: False for the float baseline.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
-        folds: compute what follows a pixel shuffle before it, see `folding`.
+        folds: compute what follows a pixel shuffle before it, see `space_to_depth`.
+
+    Raises:
+        OptionError: there is no such format.
     """
+    check_word(weights_format, WEIGHTS_FORMATS, "format", "weights_format")
     from quantnas_sr.export.graph import tidy, trace
     from quantnas_sr.export.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.space_to_depth import fold
@@ -86,86 +106,77 @@ def build_model(network: nn.Module, quantized: bool = True, weights_format: str 
     return model
 
 
-def load_for_export(
-    weights: str,
-    adq: str = "dynamic",
-    calibration: Optional[str] = None,
-    quantized: bool = True,
-    param_key: Optional[str] = None,
-    outputs: str = "float",
-) -> nn.Module:
-    """The network whose images the exported file must make, in evaluation mode; arguments and errors as of `export`."""
-    network = load_network(weights, param_key)
-    if not quantized:
+def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) -> nn.Module:
+    """The network, in evaluation mode, whose images the exported file must make.
+
+    Args:
+        weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
+        options: of the export.
+
+    Raises:
+        QuantNASError: the checkpoint or the calibration images cannot be used.
+    """
+    network = load_network(weights, options.param_key)
+    if not options.quantized:
         set_quantize(network, False)
-    if adq == "static":
+    folder = options.calibration
+    if options.adq == "static":
         if not is_dynamic(network):
             raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
-        stds = calibrated(network, tensors(calibration, None, _CALIBRATED)) if calibration else statistics(network)
+        stds = calibrated(network, tensors(folder, None, _CALIBRATED)) if folder else statistics(network)
         network = make_static(network, stds)
-    if outputs == "int8":
-        network = round_outputs(network, tensors(calibration, None, _CALIBRATED if calibration else SYNTHETIC))
+    if options.outputs == "int8":
+        network = round_outputs(network, tensors(folder, None, _CALIBRATED if folder else SYNTHETIC))
     return network
 
 
 def export(
-    weights: str,
-    output: str,
-    adq: str = "dynamic",
-    calibration: Optional[str] = None,
-    weights_format: str = "int8",
-    quantized: bool = True,
-    param_key: Optional[str] = None,
-    images: Optional[str] = None,
-    command: str = "",
-    outputs: str = "float",
+    weights: Union[str, os.PathLike],
+    output: Union[str, os.PathLike],
+    options: Optional[ExportOptions] = None,
+    **keywords: Any,
 ) -> Exported:
-    """Write a trained network as ONNX, after every installed runtime has computed PyTorch's images with it.
+    """Write a trained network as ONNX, after every usable runtime has computed PyTorch's images with it.
+
+        export("net_g_latest.pth", "net.onnx", adq="static", outputs="int8")
 
     Args:
         weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
         output: the ``.onnx``; it is replaced when the new file has passed.
-        adq: ``static`` puts a constant in the place of the standard deviation of each block.
-        calibration: folder of low-resolution images that ``static`` and ``outputs`` are measured on; without it the
-            running statistics of the training say the first, and synthetic images the second.
-        weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
-        quantized: False for the float baseline: the weights before rounding, no quantizer.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
-        images: folder of low-resolution images to check with; without it, and without ``calibration``, synthetic ones.
-        command: for the metadata.
-        outputs: ``int8`` rounds those outputs of convolutions to 8 bits that training left real.
+        options: how; or, in their place, keywords of `ExportOptions`.
 
     Raises:
-        QuantNASError: something of this cannot be used; or a runtime computes something else, and then no file is left.
+        QuantNASError: an argument cannot be used; or a runtime computes something else, and then no file is left.
     """
+    options = ExportOptions.of(keywords) if options is None else replace(options, **keywords)
+    check_path(weights, "a .pth", "weights")
+    if not isinstance(output, (str, os.PathLike)) or Path(output).suffix != ".onnx":
+        raise OptionError(f"output: {str(output)!r} does not end in .onnx")
     require_export()
-    if Path(output).suffix != ".onnx":
-        raise OptionError(f"output: {output!r} does not end in .onnx")
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
-    if outputs == "int8" and not quantized:
-        raise OptionError("outputs: int8 is not for the float baseline")
-    if calibration and adq != "static" and outputs != "int8":
-        raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
-    crops = list(arrays(images or calibration))
-    network = load_for_export(weights, adq, calibration, quantized, param_key, outputs)
-    scale = scale_of(network)
-    model = build_model(network, quantized, weights_format)
+    crops = list(arrays(options.images or options.calibration))
+    network = load_for_export(weights, options)
+    model = build_model(network, options.quantized, options.weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
-    reach = halo(network, scale)
-    model.metadata_props.update(
-        {
-            "quantnas_sr.version": __version__,
-            "quantnas_sr.scale": str(scale),
-            "quantnas_sr.halo": "" if reach is None else str(reach),
-            "quantnas_sr.bits": json.dumps(_widths(network) if quantized else [32]),
-            "quantnas_sr.genotype": _genotype(network),
-            "quantnas_sr.adq": adq if is_dynamic(network) or adq == "static" else "",
-            "quantnas_sr.outputs": outputs if quantized else "",
-            "quantnas_sr.command": command,
-        }
-    )
+    metadata = _metadata(network, options)
+    model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
     return _checked(network, model, Path(output), crops)
+
+
+def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
+    scale = scale_of(network)
+    reach = halo(network, scale)
+    return {
+        "version": __version__,
+        "scale": str(scale),
+        "halo": "" if reach is None else str(reach),
+        "bits": json.dumps(_widths(network) if options.quantized else [FULL_PRECISION]),
+        "genotype": _genotype(network),
+        "adq": options.adq if is_dynamic(network) or options.adq == "static" else "",
+        "outputs": options.outputs if options.quantized else "",
+        "command": options.command,
+    }
 
 
 def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:
@@ -173,16 +184,24 @@ def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.n
 
     from quantnas_sr.export.check import check
 
+    runtimes, left_out = usable_runtimes(_CHECK)
     try:
         with written_aside(output) as aside:
             ir.save(model, aside)
-            agreements = check(network, aside, installed_runtimes(), images)
+            agreements = check(network, aside, runtimes, images)
             size = aside.stat().st_size
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
-    convolutions = sum(node.op_type == "Conv" for node in model.graph)
-    packed = sum(value.dtype == ir.DataType.INT4 for value in model.graph.initializers.values())
-    return Exported(output, agreements, convolutions, size, packed)
+    convolutions = [node for node in model.graph if node.op_type == "Conv"]
+    packed = sum(_is_packed(node) for node in convolutions)
+    return Exported(output, agreements, len(convolutions), size, packed, left_out)
+
+
+def _is_packed(convolution: Any) -> bool:
+    import onnx_ir as ir
+
+    dequantize = convolution.inputs[1].producer()
+    return dequantize is not None and dequantize.inputs[0].dtype == ir.DataType.INT4
 
 
 def _widths(network: nn.Module) -> List[int]:
@@ -194,25 +213,28 @@ def _genotype(network: nn.Module) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """``quantnas export``."""
-    command = shlex.join(["quantnas", *sys.argv[1:]])
-    written = export(
-        args.weights,
-        args.output,
+    """``quantnas export``.
+
+    Raises:
+        QuantNASError: as of `export`.
+    """
+    options = ExportOptions(
         adq=args.adq,
         calibration=args.calibration,
         weights_format=args.weights_format,
         quantized=not args.float,
         param_key=args.param_key,
         images=args.images,
-        command=command,
+        command=shlex.join(["quantnas", *sys.argv[1:]]),
         outputs=args.outputs,
     )
-    if args.outputs == "int8" and not args.calibration:
-        print("ranges of outputs: of synthetic images; `--calibration DIR` measures them on yours")
-    if args.weights_format == "int4" and not written.packed:
-        reason = "the float baseline has no integers" if args.float else "no convolution has weights of 4 bits or fewer"
-        print(f"int4: nothing is packed, for {reason}")
+    written = export(args.weights, args.output, options)
+    if options.outputs == "int8" and not options.calibration:
+        print("the ranges of outputs were measured on synthetic images; `--calibration DIR` measures them on yours")
+    if options.weights_format == "int4":
+        print(f"int4: the weights of {written.packed} of {written.convolutions} convolutions are packed")
+    for line in written.left_out:
+        print(f"not checked: {line}")
     for agreement in written.agreements:
         print(agreement)
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")

@@ -10,15 +10,17 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
-#: Sides of the image that the graph is traced with; any other works.
+#: Shape of the image that the graph is traced with; any other sides work.
 _TRACED = (2, 3, 33, 41)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PyTorch's exporter reports progress and its own deprecations."""
+    """Within it, PyTorch's exporter prints neither its progress nor the deprecations in its own code."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -31,13 +33,13 @@ def _quiet() -> Iterator[None]:
 
 
 def trace(network: nn.Module) -> ir.Model:
-    """The graph of a network in the form of `inference.exportable`; batch, height and width are free.
+    """The graph of a network in the form of `modules.exportable`; batch, height and width are free.
 
     Returns:
-        A model with the input ``lq`` (N, 3, H, W) and the output ``sr`` (N, 3, s*H, s*W), both float32.
+        A model with the input and output of `deploy.onnx_format`.
     """
     free = torch.export.Dim.DYNAMIC
-    names = {"input_names": ["lq"], "output_names": ["sr"]}
+    names = {"input_names": [INPUT], "output_names": [OUTPUT]}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
@@ -53,11 +55,11 @@ def trace(network: nn.Module) -> ir.Model:
 
 
 class Editor:
-    """Inserts nodes into a graph, all of them in front of one that is there.
+    """Inserts nodes into a graph, all of them in front of one that is in it.
 
     Args:
-        graph: what is edited.
-        before: the node in front of which new ones go.
+        graph: the graph.
+        before: the node in front of which new ones are inserted.
     """
 
     def __init__(self, graph: ir.Graph, before: ir.Node) -> None:
@@ -75,7 +77,7 @@ class Editor:
 
 
 def add_constant(graph: ir.Graph, array: Union[np.ndarray, ir.TensorProtocol], name: str) -> ir.Value:
-    """A new initializer, under ``name`` or, if that is taken, a name made of it."""
+    """Add an initializer named ``name``, with a number behind it where that name is taken."""
     unique, number = name, 0
     while unique in graph.initializers:
         number += 1
@@ -87,7 +89,7 @@ def add_constant(graph: ir.Graph, array: Union[np.ndarray, ir.TensorProtocol], n
 
 
 def array_of(value: Optional[ir.Value]) -> Optional[np.ndarray]:
-    """The constant that a value is; None for what depends on the image, and for an input that is left out."""
+    """The array of a constant; None for a value that is computed, and for an optional input that is left out."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
@@ -100,7 +102,7 @@ def ints(node: ir.Node, name: str, default: Sequence[int]) -> List[int]:
 
 
 def replace(node: ir.Node, value: ir.Value) -> None:
-    """Let ``value`` stand wherever the node's one output stands, and remove the node."""
+    """Use ``value`` wherever the one output of a node is used, and remove the node."""
     (output,) = node.outputs
     if output.is_graph_output():
         outputs = node.graph.outputs
@@ -111,7 +113,7 @@ def replace(node: ir.Node, value: ir.Value) -> None:
 
 
 def tidy(model: ir.Model) -> None:
-    """Remove what nothing reads, and compute equal things once."""
+    """Remove nodes whose outputs are not used, and merge nodes that compute the same from the same inputs."""
     from onnx_ir.passes import common
 
     for step in (

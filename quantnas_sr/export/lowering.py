@@ -1,7 +1,7 @@
-"""From the nodes of `inference` to ONNX's own: QuantizeLinear, DequantizeLinear, and arithmetic on integers' behalf.
+"""Replaces the nodes of `modules` by operators of ONNX: QuantizeLinear, DequantizeLinear, Conv and arithmetic.
 
-A quantized image is an unsigned integer tensor from its QuantizeLinear to the DequantizeLinear in front of the
-convolutions that read it; what only moves its numbers in between (shuffle, concatenation) moves bytes.
+A quantized image is a tensor of unsigned integers from its QuantizeLinear to the DequantizeLinear in front of the
+convolutions that read it. Operators in between that only move numbers (shuffle, concatenation) move bytes.
 """
 
 from typing import Callable, Dict, List, Optional, Tuple
@@ -9,14 +9,15 @@ from typing import Callable, Dict, List, Optional, Tuple
 import numpy as np
 import onnx_ir as ir
 
+from quantnas_sr.deploy.onnx_format import Call
 from quantnas_sr.export.graph import Editor, array_of, replace
 from quantnas_sr.export.modules import DOMAIN
 from quantnas_sr.quantization import Rounding
 
-#: What a runtime may put between an addition and a rounding in one kernel with both.
+#: Attributes of our ``Conv`` that ONNX's does not have.
+_NOT_OF_ONNX = {"bits", "layer", "call"}
+#: Operators that a runtime may compute in one kernel with the addition before and the rounding after them.
 _ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
-
-WEIGHTS_FORMATS = ("int8", "int4")
 
 
 def _rounding_of(node: ir.Node) -> Rounding:
@@ -25,7 +26,7 @@ def _rounding_of(node: ir.Node) -> Rounding:
 
 
 def concatenate_integers(graph: ir.Graph) -> None:
-    """Round what is concatenated before it is, so that it is bytes that are copied."""
+    """Move a rounding from behind a concatenation to its inputs, so that bytes are copied."""
     for node in list(graph):
         if node.op_type != "Quantize":
             continue
@@ -43,7 +44,7 @@ def concatenate_integers(graph: ir.Graph) -> None:
 
 
 def _divided(value: ir.Value) -> Tuple[ir.Value, Optional[np.ndarray]]:
-    """What was divided, and the factors of its channels, (C, 1, 1); the value itself and None where nothing was."""
+    """The dividend and the factors (C, 1, 1) of a division by channel; the value itself and None otherwise."""
     node = value.producer()
     if node is None or node.op_type != "Div" or node.domain != "":
         return value, None
@@ -54,10 +55,10 @@ def _divided(value: ir.Value) -> Tuple[ir.Value, Optional[np.ndarray]]:
 
 
 class Lowering:
-    """Replaces all nodes of our domain.
+    """Replaces all nodes of the domain `DOMAIN` by operators of ONNX.
 
     Args:
-        model: of `graph.trace`; it is changed.
+        model: from `graph.trace`; it is changed.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
     """
 
@@ -66,6 +67,8 @@ class Lowering:
         self.packs = weights_format == "int4"
         self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
         self.real: Dict[ir.Value, ir.Value] = {}
+        #: Weights as integers: a layer that is called several times has one.
+        self.weights: Dict[ir.Value, ir.Value] = {}
 
     def run(self) -> None:
         """Lower the whole graph."""
@@ -86,7 +89,7 @@ class Lowering:
         self.model.opset_imports.pop(DOMAIN, None)
 
     def _outputs(self) -> None:
-        """What leaves the graph are real numbers, at the place of the rounded ones."""
+        """Let the graph return real numbers in place of integers."""
         for output in list(self.graph.outputs):
             if output in self.rounded:
                 shape, dtype = output.shape, output.dtype
@@ -102,15 +105,17 @@ class Lowering:
         rounding, x = _rounding_of(node), self._real(node.inputs[0], editor)
         if rounding.bits != rounding.storage_bits:  # the integers' type saturates elsewhere than the quantizer
             if rounding.bits < 8 and _sums_integers(x.producer()):
-                # rounded at once, so that the convolution is one of integers; to clip afterwards gives the same
+                # Rounded at once, so that runtimes compute the convolution in integers; clipping afterwards is equal.
                 integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
                 x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
-            # Ends a quarter beyond the last integers, to which they are rounded: OpenVINO clips bytes, and there an end
-            # that is not quite an integer becomes the next one within.
+            # The limits lie a quarter of a step beyond the last integers, to which they are rounded: OpenVINO clips
+            # bytes, and truncates a limit that is slightly less than an integer.
             ends = -rounding.zero_point - 0.25, rounding.highest - rounding.zero_point + 0.25
             constants = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in ends]
             x = editor.add("Clip", [x, *constants])
         integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
+        if "layer" in node.attributes:
+            integers.producer().name = _call_of(node).node_name
         self.rounded[node.outputs[0]] = integers, rounding
 
     def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
@@ -118,7 +123,7 @@ class Lowering:
         return [step, editor.constant(np.array(rounding.zero_point, f"uint{rounding.storage_bits}"), "zero_point")]
 
     def _moves(self, node: ir.Node, editor: Editor) -> None:
-        """What only moves numbers moves the integers; anything else reads real numbers."""
+        """Operators that only move numbers move the integers; all others get real numbers."""
         roundings = {self.rounded[value][1] for value in node.inputs if value in self.rounded}
         everything = all(value in self.rounded for value in node.inputs)
         if node.op_type in ("DepthToSpace", "Concat") and everything and len(roundings) == 1:
@@ -133,8 +138,8 @@ class Lowering:
     def _apart(self, value: ir.Value, editor: Editor) -> ir.Value:
         """The value as real numbers, for an addition whose sum is rounded next.
 
-        Of a convolution, a rounding, an addition, perhaps an activation function, and a rounding OpenVINO (2026.4)
-        makes one kernel, in which the first rounding is lost; not where two inputs read the first.
+        OpenVINO (2026.4) fuses convolution, rounding, addition, perhaps an activation function, and rounding into one
+        kernel, and loses the first rounding; it does not where the rounded output is read twice.
         """
         real = self._real(value, editor)
         return editor.add("Max", [real, real]) if value in self.rounded else real
@@ -150,14 +155,17 @@ class Lowering:
 
     def _conv(self, node: ir.Node, editor: Editor) -> None:
         image, weight, scale, *bias = node.inputs
-        attributes = dict(node.attributes)
-        attributes.pop("bits")
-        integers = self._weight(weight, editor)
+        attributes = {name: value for name, value in node.attributes.items() if name not in _NOT_OF_ONNX}
+        if weight not in self.weights:
+            self.weights[weight] = self._weight(weight, editor)
+        integers = self.weights[weight]
         real = editor.add("DequantizeLinear", [integers, scale], axis=0)
         kernel = list(array_of(weight).shape[2:])
         step = self.rounded[image][1].step
         inputs = [self._real(image, editor), real, *(self._bias(value, scale, step, editor) for value in bias)]
-        replace(node, editor.add("Conv", inputs, kernel_shape=kernel, **attributes))
+        output = editor.add("Conv", inputs, kernel_shape=kernel, **attributes)
+        output.producer().name = _call_of(node).node_name
+        replace(node, output)
 
     def _weight(self, weight: ir.Value, editor: Editor) -> ir.Value:
         values = array_of(weight)
@@ -168,7 +176,7 @@ class Lowering:
         return editor.constant(values.astype(dtype), weight.name)
 
     def _bias(self, bias: ir.Value, scale: ir.Value, step: float, editor: Editor) -> ir.Value:
-        """As 32-bit integers where it is a sum of products of integers like the others (see `QuantConv2d`)."""
+        """As 32-bit integers, where it is a multiple of the input step times the weight step (see `QuantConv2d`)."""
         units = array_of(scale) * np.float32(step)
         integers = (array_of(bias).astype(np.float64) / units).round()
         if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:
@@ -179,10 +187,10 @@ class Lowering:
     def _std(self, node: ir.Node, editor: Editor) -> None:
         """sqrt(n / (n - 1) * variance) over channels and pixels, n = C * H * W.
 
-        The variance is the mean of that within each pixel's channels, as mean of squares less square of mean, and that
-        of the pixels' means: one look at the image as at two sums, but without what these lose when numbers of one
-        size are added up to others of another. ONNX Runtime (1.32) adds one after the other, and of two million squares
-        it loses a thousandth.
+        It is the variance over the channels of each pixel (mean of squares less square of mean), averaged over pixels,
+        plus the variance of the means of the pixels. This reads the image once, as two plain sums would, but keeps the
+        precision that they lose when small numbers are added to a large sum: ONNX Runtime (1.32), which adds one number
+        after the other, loses a thousandth of the sum of two million squares.
         """
         x = self._real(node.inputs[0], editor)
 
@@ -214,7 +222,7 @@ class Lowering:
         lacking = editor.add("Sub", [side, editor.add("Shape", [x], start=2, end=4)])
         none = editor.constant(np.zeros(1, np.int64), "none")
         before = editor.constant(np.zeros(6, np.int64), "before")
-        # Of all axes: ONNX Runtime (1.32) takes shorter lists for such when it moves a transposition past a Pad.
+        # For all axes: ONNX Runtime (1.32) takes a shorter list for a full one when it moves a Transpose past a Pad.
         pads = editor.add("Concat", [before, editor.add("Max", [lacking, none])], axis=0)
         replace(node, editor.add("Pad", [x, pads], mode="edge"))
 
@@ -226,8 +234,13 @@ class Lowering:
         replace(node, editor.add("Slice", [x, none, ends, axes]))
 
 
+def _call_of(node: ir.Node) -> Call:
+    """Which call of which layer a node of `modules` computes."""
+    return Call(node.attributes["layer"].as_string(), node.attributes["call"].as_int())
+
+
 def _is_rounded_next(node: ir.Node) -> bool:
-    """Whether all that reads a node's output is a rounding, at once or behind what works on every number alone."""
+    """Whether the output of a node is only read by roundings, directly or behind elementwise operators."""
     readers = [use.node for use in node.outputs[0].uses()]
     return bool(readers) and all(
         reader.op_type == "Quantize" or (reader.op_type in _ALONE and _is_rounded_next(reader)) for reader in readers

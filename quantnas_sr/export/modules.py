@@ -1,12 +1,14 @@
-"""A trained network in the form that is exported: integer weights, folded normalisation, no more than it takes to run.
+"""A trained network in the form that is exported: integer weights, folded normalisation, nothing that only trains.
 
-Where ONNX has no operator for what a module computes as a whole (a quantizer, a convolution of integers, the standard
-deviation of a sample, ESA's padding), the exported graph gets a node of the domain `DOMAIN`, which `lowering` replaces
-by ONNX's own when the graph is in its final shape. So these modules are for export only: they do not compute.
+Some modules compute what no single ONNX operator does: a quantizer, a convolution of integers, the standard deviation
+of a sample, ESA's padding. Each becomes one node of the domain `DOMAIN`, which `lowering` replaces by operators of ONNX
+when the graph has its final shape. So these modules can be traced but not run.
 """
 
+from collections import Counter
 from copy import deepcopy
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type
+from functools import partial
+from typing import Any, Callable, Dict, List, Sequence, Type
 
 import torch
 import torch.nn.functional as F
@@ -26,27 +28,48 @@ def _node(operator: str, inputs: Sequence[Tensor], shape: Sequence[Any], **attri
     return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=torch.float32, shape=shape, version=1)
 
 
+#: Attributes of a node: the name of its layer, and the number of the call (see `deploy.onnx_format.Call`).
+_Mark = Callable[[], Dict[str, Any]]
+
+
+class CallCounter:
+    """Numbers the calls of each layer while a network is traced."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+
+    def restart(self, *_: Any) -> None:
+        """Count from 0 again; a hook in front of the network, which may be traced more than once."""
+        self._calls.clear()
+
+    def mark(self, layer: str) -> Dict[str, Any]:
+        """The attributes of the node of the next call."""
+        self._calls[layer] += 1
+        return {"layer": layer, "call": self._calls[layer] - 1}
+
+
 class IntegerConv(nn.Module):
     """A quantized convolution: the integers of its weight, the scale of each output channel, and how its input rounds.
 
     Args:
         layer: a `QuantConv2d` of 2 to 16 bits.
+        mark: gives the name of the layer and the number of the call.
     """
 
-    def __init__(self, layer: QuantConv2d) -> None:
+    def __init__(self, layer: QuantConv2d, mark: _Mark) -> None:
         super().__init__()
         self.register_buffer("weight", layer.weight_quantizer.to_int(layer.scaled_weight().detach().float()))
         self.register_buffer("scale", layer.weight_quantizer.scale.detach().float().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().detach().float())
         self.scales_channels = layer.scales_channels
-        self.layer = [layer]  # in a list, so that it is no submodule
+        self.layer, self.mark = [layer], mark  # in a list, so that it is no submodule
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         (layer,) = self.layer
         x = layer.scaled_input(x) if self.scales_channels else x
         x = _node("Quantize", (x,), x.shape, **layer.input_quantizer.rounding()._asdict())
-        pads = _pads(layer)
+        pads = pads_of(layer)
         sides = [
             (side + before + after - dilation * (kernel - 1) - 1) // stride + 1
             for side, kernel, stride, dilation, before, after in zip(
@@ -56,11 +79,11 @@ class IntegerConv(nn.Module):
         inputs = [x, self.weight, self.scale] + ([] if self.bias is None else [self.bias])
         attributes = {"strides": list(layer.stride), "dilations": list(layer.dilation), "group": layer.groups}
         shape = (x.shape[0], layer.out_channels, *sides)
-        return _node("Conv", inputs, shape, pads=pads, bits=layer.bits, **attributes)
+        return _node("Conv", inputs, shape, pads=pads, bits=layer.bits, **self.mark(), **attributes)
 
 
-def _pads(layer: nn.Conv2d) -> List[int]:
-    """ONNX's: top, left, bottom, right."""
+def pads_of(layer: nn.Conv2d) -> List[int]:
+    """The padding of a convolution in ONNX's order: top, left, bottom, right."""
     if layer.padding == "same":
         total = [dilation * (kernel - 1) for kernel, dilation in zip(layer.kernel_size, layer.dilation)]
         before = [side // 2 for side in total]
@@ -69,26 +92,26 @@ def _pads(layer: nn.Conv2d) -> List[int]:
 
 
 class BorderFirst(nn.Module):
-    """A convolution whose border is not zero: the border is put around its input, and it pads no more."""
+    """A convolution that pads with something else than zeros: padding, then the convolution without any."""
 
-    def __init__(self, layer: QuantConv2d) -> None:
+    def __init__(self, layer: QuantConv2d, mark: _Mark) -> None:
         super().__init__()
-        top, left, bottom, right = _pads(layer)
+        top, left, bottom, right = pads_of(layer)
         self.pad, self.mode = (left, right, top, bottom), layer.padding_mode
         layer.padding, layer.padding_mode = (0, 0), "zeros"
-        self.conv = IntegerConv(layer)
+        self.conv = IntegerConv(layer, mark)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         return self.conv(F.pad(x, self.pad, mode=self.mode))
 
 
-def _integer(layer: QuantConv2d) -> nn.Module:
-    return IntegerConv(layer) if layer.padding_mode == "zeros" else BorderFirst(layer)
+def _integer(layer: QuantConv2d, mark: _Mark) -> nn.Module:
+    return IntegerConv(layer, mark) if layer.padding_mode == "zeros" else BorderFirst(layer, mark)
 
 
 class FloatConv(nn.Module):
-    """The same convolution in full precision: a ReLU where its quantizer has one, no rounding."""
+    """A quantized convolution in full precision: without rounding, but with the ReLU of its quantizer if there is one."""
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()
@@ -103,7 +126,7 @@ class FloatConv(nn.Module):
 
 
 class ExportedADQ(nn.Module):
-    """`ADQ` with its normalisation as one multiplication and one addition, and its deviation as one node."""
+    """`ADQ` with one multiplication and one addition as its normalisation, and one node for its standard deviation."""
 
     def __init__(self, adq: ADQ) -> None:
         super().__init__()
@@ -124,7 +147,7 @@ class ExportedADQ(nn.Module):
 
 
 class ExportedESA(nn.Module):
-    """`ESA` for images of any size: the padding of small ones is part of the graph."""
+    """`ESA` for images of any size: the graph pads small ones."""
 
     def __init__(self, esa: ESA) -> None:
         super().__init__()
@@ -147,39 +170,57 @@ class ExportedESA(nn.Module):
 class ExportedRounding(nn.Module):
     """`RoundedOutput` as one node."""
 
-    def __init__(self, rounded: RoundedOutput) -> None:
+    def __init__(self, rounded: RoundedOutput, mark: _Mark) -> None:
         super().__init__()
-        self.rounding = rounded.rounding
+        self.rounding, self.mark = rounded.rounding, mark
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return _node("Quantize", (x,), x.shape, **self.rounding._asdict())
-
-
-_Replacements = Dict[Type[nn.Module], Callable[[Any], nn.Module]]
+        return _node("Quantize", (x,), x.shape, **self.rounding._asdict(), **self.mark())
 
 
 def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
-    """A copy of a trained network in the form for export.
+    """A copy of a trained network in the form that is exported.
 
     Args:
         network: in evaluation mode; its activations calibrated.
         quantized: False for the float baseline: the same weights before rounding, ReLU where a quantizer has one.
     """
-    replacements: _Replacements = {
-        QuantConv2d: _integer if quantized else FloatConv,
+    network, calls = deepcopy(network).eval(), CallCounter()
+    names = {module: name for name, module in network.named_modules()}
+
+    def marked(make: Callable[[Any, _Mark], nn.Module]) -> Callable[[Any], nn.Module]:
+        return lambda module: make(module, partial(calls.mark, names[module]))
+
+    replacements: Dict[Type[nn.Module], Callable[[Any], nn.Module]] = {
+        QuantConv2d: marked(_integer) if quantized else FloatConv,
         ADQ: ExportedADQ,
         StaticADQ: StaticADQ.folded,
         ESA: ExportedESA,
-        RoundedOutput: ExportedRounding,
+        RoundedOutput: marked(ExportedRounding),
     }
-    return _replaced(deepcopy(network).eval(), replacements)
+    network = _Replacer(replacements)(network)
+    network.register_forward_pre_hook(calls.restart)
+    return network
 
 
-def _replaced(module: nn.Module, replacements: _Replacements) -> nn.Module:
-    for name, child in list(module.named_children()):
-        setattr(module, name, _replaced(child, replacements))
-    make: Optional[Callable[[Any], nn.Module]] = replacements.get(type(module))
-    if make is None or (isinstance(module, QuantConv2d) and module.bits == FULL_PRECISION):
-        return module
-    return make(module)
+class _Replacer:
+    """Replaces modules by their class, the innermost first; one that stands at several places is replaced once."""
+
+    def __init__(self, replacements: Dict[Type[nn.Module], Callable[[Any], nn.Module]]) -> None:
+        self._replacements = replacements
+        self._done: Dict[nn.Module, nn.Module] = {}
+
+    def __call__(self, module: nn.Module) -> nn.Module:
+        if module not in self._done:
+            for name, child in list(module._modules.items()):  # named_children leaves out the second place of a child
+                if child is not None:
+                    setattr(module, name, self(child))
+            self._done[module] = self._made(module)
+        return self._done[module]
+
+    def _made(self, module: nn.Module) -> nn.Module:
+        make = self._replacements.get(type(module))
+        if make is None or (isinstance(module, QuantConv2d) and module.bits == FULL_PRECISION):
+            return module
+        return make(module)

@@ -19,11 +19,11 @@ from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d, Rounding
 from quantnas_sr.quantization.calibration import RangeObserver
 
 BITS = 8
-#: Values of a tensor that are sampled of each image to choose the range.
+#: Values of a tensor that are sampled from each image to choose the range of the tensor.
 _VALUES = 2**11
-#: Value-preserving operations, and ReLU, which runtimes merge into the rounding that follows.
+#: Operations that keep values as they are, and ReLU, after which unsigned integers are the same.
 _MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
-#: Shape of the image that is traced to find out which layer reads which output.
+#: Shape of the image that the network is run with to see which layer reads which output.
 _SHOWN = (1, 3, 33, 41)
 
 
@@ -77,7 +77,7 @@ class _Readers(TorchFunctionMode):
         self._rounded_to: Dict[QuantConv2d, Rounding] = {}
 
     def enter_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> None:
-        """Before a layer computes."""
+        """A hook before a layer computes."""
         rounding = layer.input_quantizer.rounding()
         for source in self._sources(inputs):
             if layer.scales_channels or self._rounded_to.setdefault(source, rounding) != rounding:
@@ -85,12 +85,12 @@ class _Readers(TorchFunctionMode):
         self._depth += 1
 
     def leave_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
-        """After a layer has computed."""
+        """A hook after a layer has computed."""
         self._depth -= 1
         self._note(output, {layer})
 
     def end(self, output: Tensor) -> None:
-        """The network's result is read as it is."""
+        """At the end of the network, whose output is not rounded."""
         self.real |= self._sources((output,))
 
     def _note(self, tensor: Tensor, sources: Set[QuantConv2d]) -> None:
@@ -137,9 +137,9 @@ def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
 
 @torch.no_grad()
 def round_outputs(network: nn.Module, images: Iterable[Tensor]) -> nn.Module:
-    """Put a `RoundedConv` in the place of every layer of `real_outputs`; changes and returns the network.
+    """Replace every layer of `real_outputs` by a `RoundedConv`; changes and returns the network.
 
-    Steps and zero points are those of least squared error on the images.
+    Steps and zero points minimise the squared error on the images.
 
     Args:
         network: in evaluation mode.

@@ -1,15 +1,15 @@
-"""What comes after the pixel shuffle, computed before it.
+"""Computes operations that follow a pixel shuffle before it, on images after space-to-depth.
 
-A convolution from 36 channels to 3 on the large image leaves most of a processor's lanes idle, and 3-channel float
-images of that size cost more time to read and write than to compute. With a shuffle by s, a *folded* image has the
-s * s pixels of each block as channels, as the input of the shuffle has them:
+A convolution from 36 channels to 3 on the large image leaves most SIMD lanes of a processor idle, and reading and
+writing 3-channel float images of that size takes longer than computing them. After space-to-depth by s, here called a
+*folded* image, the s * s pixels of each block are channels, just as in the input of the pixel shuffle. On such images:
 
-- what works on each pixel or channel alone commutes with the shuffle;
-- a convolution to few channels, with a kernel larger than 1x1, becomes one that steps over blocks, with a kernel that
-  sees all pixels which any pixel of the block sees, its weights moved to their places and zeros elsewhere; between
-  folded images it is a convolution of blocks.
+- operations on single pixels or channels are the same;
+- a convolution to few channels, with a kernel larger than 1x1, becomes a convolution whose stride is one block. Its
+  kernel covers the receptive fields of all pixels of the block; the weights are moved to their places, with zeros
+  elsewhere. From folded image to folded image it is a convolution of blocks.
 
-Weights are only moved and zeros added, so that sums of integers stay what they were.
+Weights are only moved and zeros are added, so sums of integers stay the same.
 """
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -19,9 +19,9 @@ import onnx_ir as ir
 
 from quantnas_sr.export.graph import Editor, array_of, ints, replace
 
-#: Channels that a folded image may have. More would fill the lanes of no processor better.
+#: Channels that a folded image may have: more of them use the SIMD lanes no better.
 MAX_CHANNELS = 64
-#: What works on every number alone, or with a number of the same place, channel or sample.
+#: Elementwise operations, with operands of the same shape or one number per channel or sample.
 _POINTWISE = {"Relu", "Clip", "LeakyRelu", "PRelu", "Mul", "Add", "Sub", "Div", "Sigmoid", "Tanh", "Identity"}
 
 
@@ -31,15 +31,15 @@ class _Folded(NamedTuple):
 
 
 def fold_kernel(weight: np.ndarray, block: Tuple[int, int]) -> np.ndarray:
-    """The weight of the convolution that computes whole blocks at once.
+    """The weight of a convolution that computes all pixels of a block at once.
 
     Args:
         weight: (O, I, kH, kW), stride 1.
         block: height and width of a block, in pixels.
 
     Returns:
-        (O * block pixels, I, kH + block height - 1, kW + block width - 1), for a stride of one block and the padding of
-        before; the pixels of an output channel are together, row by row.
+        (O * pixels of a block, I, kH + block height - 1, kW + block width - 1), for a stride of one block and the same
+        padding; the pixels of an output channel are next to each other, row by row.
     """
     out_channels, in_channels, height, width = weight.shape
     folded = np.zeros(
@@ -51,7 +51,7 @@ def fold_kernel(weight: np.ndarray, block: Tuple[int, int]) -> np.ndarray:
 
 
 def fold_both(weight: np.ndarray, block: int) -> np.ndarray:
-    """The weight of the convolution from folded images to folded images.
+    """The weight of a convolution from folded images to folded images.
 
     Args:
         weight: (O, I, kH, kW), odd sides, stride 1 and the padding that keeps height and width.
@@ -74,12 +74,12 @@ def fold_both(weight: np.ndarray, block: int) -> np.ndarray:
 
 
 class _Folder:
-    """Goes through the graph once, first node to last, and knows of every large image whether it is folded."""
+    """Goes through the graph once, from the first node to the last, and keeps track of which images are folded."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self.folded: Dict[ir.Value, _Folded] = {}
-        #: The block of large images that are not folded, by value.
+        #: The block size of large images that are not folded, by value.
         self.blocks: Dict[ir.Value, int] = {}
         self.unfolded: Dict[ir.Value, ir.Value] = {}
 
@@ -202,5 +202,5 @@ def _keeps_size(node: ir.Node, weight: np.ndarray) -> bool:
 
 
 def fold(graph: ir.Graph) -> None:
-    """Compute what follows a pixel shuffle on folded images, as far as that is possible and pays."""
+    """Compute what follows a pixel shuffle on folded images, where that is possible and faster."""
     _Folder(graph).run()

@@ -1,7 +1,7 @@
-"""ADQ without a look at the whole image: a constant in place of the standard deviation.
+"""ADQ with a constant in place of the standard deviation.
 
-ADQ scales each branch by the spread of its input over all pixels of the image, so that a tile of a picture comes out
-otherwise than the picture, and a video flickers. With a constant per block the network is local.
+ADQ scales each branch by the standard deviation of its input over all pixels of the image. So the result for a tile
+differs from that for the whole image, and a video flickers. With a constant per block the network is local.
 """
 
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ class Affine(nn.Module):
 
 
 def affine(bn: nn.Module) -> nn.Module:
-    """Batch normalisation in evaluation mode as what it computes; anything else as it is."""
+    """Batch normalisation in evaluation mode as `Affine`; any other module as it is."""
     if not isinstance(bn, nn.BatchNorm2d):
         return bn
     scale = (bn.weight / torch.sqrt(bn.running_var + bn.eps)).detach()
@@ -39,7 +39,7 @@ class StaticADQ(nn.Module):
 
     Args:
         adq: the block.
-        std: what stands for the standard deviation of its input.
+        std: the constant that replaces the standard deviation of its input.
     """
 
     def __init__(self, adq: ADQ, std: float) -> None:
@@ -48,7 +48,7 @@ class StaticADQ(nn.Module):
         self.factor = float(adq.factor(torch.tensor(std)).detach())
 
     def folded(self) -> "StaticADQ":
-        """With its normalisation as one multiplication and one addition; changes this module."""
+        """Replace its normalisation by one multiplication and one addition; changes and returns this module."""
         self.bn, self.bn_after = affine(self.bn), affine(self.bn_after)
         return self
 
@@ -58,8 +58,9 @@ class StaticADQ(nn.Module):
 
 
 def statistics(network: nn.Module) -> Dict[str, float]:
-    """What the checkpoint alone knows: by block, the standard deviation that the running statistics of its batch
-    normalisation imply. It counts the differences between images too, and so is more than that of most single images.
+    """By block, the standard deviation that follows from the running statistics of its batch normalisation.
+
+    It includes the differences between images, and so is larger than that of most single images.
     """
     found = {}
     for name, adq in adaptive_blocks(network):
@@ -70,7 +71,7 @@ def statistics(network: nn.Module) -> Dict[str, float]:
 
 @torch.no_grad()
 def calibrated(network: nn.Module, images: Iterable[Tensor]) -> Dict[str, float]:
-    """By block, the mean over images of the standard deviation that its input really has.
+    """By block, the standard deviation of its input, averaged over images.
 
     Args:
         network: in evaluation mode.
@@ -90,7 +91,7 @@ def calibrated(network: nn.Module, images: Iterable[Tensor]) -> Dict[str, float]
 
 
 def make_static(network: nn.Module, stds: Dict[str, float]) -> nn.Module:
-    """Put a `StaticADQ` in the place of every block; changes and returns the network."""
+    """Replace every block by a `StaticADQ`; changes and returns the network."""
     blocks: Dict[str, Any] = dict(adaptive_blocks(network))
     # the innermost first: a block may lie within another one
     for name in sorted(blocks, key=lambda n: -n.count(".")):

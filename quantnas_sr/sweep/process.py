@@ -1,7 +1,6 @@
 """One command in a process group of its own, with a log file."""
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -10,26 +9,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 from quantnas_sr.errors import QuantNASError
+from quantnas_sr.processes import Outcome
 
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.2
 #: Seconds that a command has to end by itself after SIGTERM, before SIGKILL.
 GRACE_SECONDS = 5
-_ERROR = re.compile(r"(basicsr (train|test): |[\w.]*(Error|Exception|Interrupt)\b)")
 
 
 class Interrupted(QuantNASError):
     """The command was ended from outside."""
-
-
-class Outcome(NamedTuple):
-    """Exit code of a command and what it printed."""
-
-    code: int
-    output: str
 
 
 def run_logged(
@@ -92,20 +84,3 @@ def _end(process: subprocess.Popen) -> None:
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
             process.wait(GRACE_SECONDS)
-
-
-def reason_of(outcome: Outcome) -> str:
-    """The last line of a failed command that names an error, or its last one, or the signal that ended it.
-
-    >>> reason_of(Outcome(1, "...\\nbasicsr train: name: missing\\n"))
-    'basicsr train: name: missing'
-    >>> reason_of(Outcome(137, "Saving models\\n"))
-    'ended by SIGKILL (out of memory?)'
-    """
-    names = {128 + number: number.name for number in signal.Signals}
-    if outcome.code in names:
-        name = names[outcome.code]
-        return f"ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR.match(line)]
-    return (errors or lines or [f"exit code {outcome.code}"])[-1]

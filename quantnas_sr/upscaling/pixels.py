@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 
+from quantnas_sr.arguments import parse_memory, parse_positive
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.runtimes import Network, open_network
 from quantnas_sr.errors import DataError, OptionError
@@ -60,10 +61,12 @@ def upscale(
 
     Raises:
         DataError: the array is not such an image, or the network fails on it.
-        OptionError: the tile or the memory is too small for the network.
+        OptionError: the tile or the memory is not a positive number, or too small for the network.
     """
     check_image(image)
     image = spread_colours(image)
+    tile = None if tile is None else parse_positive(tile, "tile")
+    memory = parse_memory(memory, "memory")
     network = network if isinstance(network, Network) else open_network(network)
     size = image.shape[:2]
     use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)

@@ -22,12 +22,14 @@ from networks import saved  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
+from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import command as exporting  # noqa: E402
-from quantnas_sr.export.check import _rounded_values, agreement, check  # noqa: E402
-from quantnas_sr.export.command import build_model, export, installed_runtimes  # noqa: E402
+from quantnas_sr.export.check import agreement, check  # noqa: E402
+from quantnas_sr.export.command import build_model, export  # noqa: E402
 from quantnas_sr.export.graph import trace  # noqa: E402
+from quantnas_sr.export.layer_check import rounded_values  # noqa: E402
 from quantnas_sr.export.lowering import Lowering  # noqa: E402
 from quantnas_sr.export.modules import _node  # noqa: E402
 from quantnas_sr.export.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
@@ -143,7 +145,7 @@ def test_rounded_outputs_are_pytorchs_and_every_rounding_is_looked_at(arch, tmp_
     path, network = rounded_export(network, tmp_path)
     graph = onnx.load(str(path)).graph
     roundings = {name for name, module in network.named_modules() if isinstance(module, RoundedOutput)}
-    assert roundings and roundings <= _rounded_values(graph).keys()
+    assert roundings and roundings <= rounded_values(graph).keys()
     check(network, path, RUNTIMES, [image(20, 33)])
 
 

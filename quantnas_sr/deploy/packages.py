@@ -1,0 +1,100 @@
+"""The optional packages that run exported files: which are installed, which are new enough, and their import.
+
+``import openvino`` reports itself to Google Analytics and keeps an identifier of the user in ``~/intel``, by means of
+the package ``openvino_telemetry``. The documented way to opt out (``opt_in_out --opt_out``) writes to that folder too.
+Where the package is not installed, OpenVINO uses a stub that does nothing: so it is imported here as if it were not.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Dict, Iterator, List, Tuple
+
+from quantnas_sr.errors import MissingExtraError
+
+#: The runtimes of exported files, best first.
+RUNTIMES = ("openvino", "onnxruntime")
+#: The first versions that run exported files: ONNX Runtime before 1.21 has no DepthToSpace of uint8.
+_OLDEST: Dict[str, Tuple[int, int]] = {"onnxruntime": (1, 21)}
+_TELEMETRY = "openvino_telemetry"
+
+
+def installed_runtimes() -> List[str]:
+    """Those of `RUNTIMES` that are installed, whatever their version."""
+    return [name for name in RUNTIMES if importlib.util.find_spec(name)]
+
+
+def usable_runtimes(feature: str, most: int = len(RUNTIMES)) -> Tuple[List[str], List[str]]:
+    """The installed runtimes that can be used, best first.
+
+    Args:
+        feature: what they are needed for.
+        most: how many are wanted; the others are not imported.
+
+    Returns:
+        Their names, and one line for each installed runtime that cannot be used.
+
+    Raises:
+        MissingExtraError: none is left.
+    """
+    names: List[str] = []
+    problems: List[MissingExtraError] = []
+    for name in installed_runtimes():
+        if len(names) == most:
+            break
+        try:
+            import_runtime(name, feature)
+            names.append(name)
+        except MissingExtraError as error:
+            problems.append(error)
+    if not names:
+        raise problems[0] if problems else MissingExtraError(feature, " or ".join(RUNTIMES), "export")
+    return names, [str(problem) for problem in problems]
+
+
+def import_runtime(name: str, feature: str) -> ModuleType:
+    """The module of a runtime, which sends nothing to its maker.
+
+    Args:
+        name: one of `RUNTIMES`.
+        feature: what it is needed for.
+
+    Raises:
+        MissingExtraError: it is not installed, too old, or cannot be imported.
+    """
+    try:
+        with _without_telemetry():
+            module = importlib.import_module(name)
+    except ImportError as error:
+        package = name if importlib.util.find_spec(name) is None else f"{name}, which cannot be imported ({error})"
+        raise MissingExtraError(feature, package, "export") from None
+    _check_version(module, name, feature)
+    if hasattr(module, "disable_telemetry_events"):  # of ONNX Runtime, which has them on Windows
+        module.disable_telemetry_events()
+    return module
+
+
+def _check_version(module: ModuleType, name: str, feature: str) -> None:
+    oldest, installed = _OLDEST.get(name), str(getattr(module, "__version__", ""))
+    numbers = re.match(r"(\d+)\.(\d+)", installed)
+    if oldest and numbers and (int(numbers[1]), int(numbers[2])) < oldest:
+        needed = f"{name} {oldest[0]}.{oldest[1]} or newer (Python 3.10 or newer has it; installed is {installed})"
+        raise MissingExtraError(feature, needed, "export")
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Within it, whoever imports ``openvino_telemetry`` finds that it is not installed."""
+    absent = object()
+    before = sys.modules.get(_TELEMETRY, absent)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is absent:
+            del sys.modules[_TELEMETRY]
+        else:
+            sys.modules[_TELEMETRY] = before  # type: ignore[assignment]

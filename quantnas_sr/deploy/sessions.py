@@ -1,0 +1,127 @@
+"""ONNX files in OpenVINO and in ONNX Runtime, on the processor, with settings that do not change the pixels."""
+
+import io
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.deploy.packages import import_runtime
+from quantnas_sr.errors import DataError
+
+#: Sizes of images that OpenVINO stays compiled for.
+_COMPILED_SIZES = 4
+
+
+class Session(ABC):
+    """An ONNX file in a runtime.
+
+    Attributes:
+        metadata: of the file.
+    """
+
+    metadata: Mapping[str, str]
+
+    @abstractmethod
+    def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
+        """Compute the outputs, by name, of an image (N, 3, H, W) in float32."""
+
+
+def open_session(
+    runtime: str,
+    path: Path,
+    threads: Optional[int] = None,
+    outputs: Sequence[str] = (OUTPUT,),
+    model: Optional[bytes] = None,
+) -> Session:
+    """Open an ONNX file in a runtime.
+
+    Args:
+        runtime: one of `packages.RUNTIMES`.
+        path: the file.
+        threads: CPU threads; by default the runtime's.
+        outputs: the names of all outputs of the file, in their order.
+        model: what is opened in place of the content of the file, whose name then only stands in errors.
+
+    Raises:
+        DataError: the runtime cannot read the file.
+        MissingExtraError: the runtime cannot be used.
+    """
+    return _SESSIONS[runtime](path, threads, tuple(outputs), model)
+
+
+def _complaint(error: Exception) -> str:
+    """The last line of a runtime's error message, which is the one that says what is wrong."""
+    return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
+
+
+class OpenVINOSession(Session):
+    """In OpenVINO, which compiles the network anew for every size of image.
+
+    With the sizes left free, OpenVINO (2024.6 to 2026.4 at least) loses the inner one of two residual branches of
+    integer convolutions; with sizes that are known it computes what ONNX Runtime and PyTorch do.
+    """
+
+    def __init__(self, path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> None:
+        openvino = import_runtime("openvino", f"{path}: an .onnx")
+        try:
+            # Core.read_model would try every other format too, and print the complaints of each.
+            frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
+            source = str(path) if model is None else io.BytesIO(model)
+            self._model = frontend.convert(frontend.load(source))
+        except Exception as error:
+            raise DataError(f"{path}: OpenVINO cannot read it ({_complaint(error)})") from None
+        known = self._model.has_rt_info(["framework"])
+        self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
+        # Some processors would otherwise compute in bfloat16, which changes the pixels.
+        self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            self._options["INFERENCE_NUM_THREADS"] = threads
+        self._path, self._outputs, self._core = path, outputs, openvino.Core()
+        self._compiled: OrderedDict[Tuple[int, ...], Any] = OrderedDict()
+
+    def _for(self, shape: Tuple[int, ...]) -> Any:
+        """The network compiled for a shape of images."""
+        if shape not in self._compiled:
+            model = self._model.clone()
+            try:
+                model.reshape(list(shape))
+                self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
+            except Exception as error:
+                raise DataError(f"{self._path}: OpenVINO cannot run it ({_complaint(error)})") from None
+        self._compiled.move_to_end(shape)
+        while len(self._compiled) > _COMPILED_SIZES:
+            self._compiled.popitem(last=False)
+        return self._compiled[shape]
+
+    def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._for(x.shape)({INPUT: x}).values()))
+
+
+class OnnxRuntimeSession(Session):
+    """In ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> None:
+        onnxruntime = import_runtime("onnxruntime", f"{path}: an .onnx")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # A memory pattern is a second copy of all tensors, for every size of image that comes twice.
+        options.enable_mem_pattern = False
+        options.intra_op_num_threads = threads or 0
+        source = str(path) if model is None else model
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise DataError(f"{path}: ONNX Runtime cannot read it ({_complaint(error)})") from None
+        self.metadata = self._session.get_modelmeta().custom_metadata_map
+        self._outputs = outputs
+
+    def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._session.run(list(self._outputs), {INPUT: x})))
+
+
+_Open = Callable[[Path, Optional[int], Tuple[str, ...], Optional[bytes]], Session]
+_SESSIONS: Dict[str, _Open] = {"openvino": OpenVINOSession, "onnxruntime": OnnxRuntimeSession}

@@ -1,0 +1,206 @@
+"""An exported file in a runtime, compared with PyTorch layer by layer.
+
+For the comparison the integers of all quantized tensors become outputs of the file. PyTorch computes with the integers
+that the runtime has for the layers before, and every integer of the runtime must be a correct rounding of the real
+number that PyTorch has in its place.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quantnas_sr.deploy.onnx_format import OUTPUT, Call
+from quantnas_sr.deploy.sessions import open_session
+from quantnas_sr.export.modules import pads_of
+from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
+from quantnas_sr.quantization import QuantConv2d
+
+#: How far from an integer's range a number may lie that was rounded to it: in steps, and as a share of the root mean
+#: square of its tensor, for numbers are sums of others of that size.
+_EDGE, _RELATIVE = 1e-3, 5e-5
+
+
+class Comparison(NamedTuple):
+    """What a runtime made of an image, beside PyTorch.
+
+    Attributes:
+        output: the image that the runtime made, (1, 3, s*H, s*W).
+        expected: what PyTorch makes of the runtime's integers.
+        wrong: one phrase for each call of a layer whose integers are not correct roundings, in order.
+        missing: one phrase for each layer that PyTorch calls more often than the file does.
+    """
+
+    output: np.ndarray
+    expected: np.ndarray
+    wrong: List[str]
+    missing: List[str]
+
+
+class LayerCheck:
+    """Compares an exported file in a runtime with the network that it came from.
+
+    Args:
+        network: what was exported, in evaluation mode.
+        path: the ``.onnx``.
+        runtime: one of `deploy.packages.RUNTIMES`.
+    """
+
+    def __init__(self, network: nn.Module, path: Path, runtime: str) -> None:
+        import onnx
+
+        model = onnx.load(str(path))
+        self._network = network
+        self._values = rounded_values(model.graph)
+        names = list(dict.fromkeys(value for calls in self._values.values() for value in calls.values()))
+        for name in names:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+        content = onnx.shape_inference.infer_shapes(model).SerializeToString()
+        self._session = open_session(runtime, path, outputs=[OUTPUT, *names], model=content)
+
+    def __call__(self, image: np.ndarray) -> Comparison:
+        """Compare for one image (1, 3, H, W)."""
+        found = self._session(image)
+        layers: List[_Layer] = []
+        wrong: List[str] = []
+        with ExitStack() as hooks, torch.inference_mode():
+            for name, module in rounding_modules(self._network):
+                integers = {number: found[value] for number, value in self._values.get(name, {}).items()}
+                layers.append(_Layer(name, module, integers, wrong))
+                hooks.enter_context(module.register_forward_pre_hook(layers[-1]))
+            expected = self._network(torch.from_numpy(image)).numpy()
+        return Comparison(found[OUTPUT], expected, wrong, [layer.lacks for layer in layers if layer.lacks])
+
+
+def rounding_modules(network: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
+    """Name and module of everything that rounds to integers: quantized layers round their input."""
+    yield from quantized_layers(network)
+    for name, module in network.named_modules():
+        if isinstance(module, RoundedOutput):
+            yield name, module
+
+
+def rounded_values(graph: Any) -> Dict[str, Dict[int, str]]:
+    """Where the integers of an exported file are.
+
+    Args:
+        graph: an ``onnx.GraphProto`` of `command.build_model`.
+
+    Returns:
+        By the names of `rounding_modules` and the number of the call, the name of the value that holds the integers.
+    """
+    source = {output: node for node in graph.node for output in node.output}
+    found: Dict[str, Dict[int, str]] = {}
+    for node in graph.node:
+        call = Call.of(node.name)
+        if call is None:
+            continue
+        if node.op_type == "QuantizeLinear":
+            found.setdefault(call.layer, {})[call.number] = node.output[0]
+        elif node.op_type == "Conv" and node.input[0] in source:
+            dequantize = source[node.input[0]]
+            if dequantize.op_type == "DequantizeLinear":
+                found.setdefault(call.layer, {})[call.number] = dequantize.input[0]
+    return found
+
+
+class _Layer:
+    """A hook in front of a module that rounds: checks the runtime's integers and lets the module compute with them.
+
+    Args:
+        name: of the module.
+        module: of `rounding_modules`.
+        integers: the runtime's, by number of the call.
+        wrong: gets a phrase for each call with wrong integers; shared by all layers, and so in the order of the calls.
+    """
+
+    def __init__(self, name: str, module: nn.Module, integers: Dict[int, np.ndarray], wrong: List[str]) -> None:
+        self.name, self.integers, self.wrong = name, integers, wrong
+        self.rounding = module.rounding if isinstance(module, RoundedOutput) else module.input_quantizer.rounding()
+        self.calls = 0
+        self.unknown = 0
+
+    def __call__(self, module: nn.Module, inputs: Tuple[Tensor, ...]) -> Optional[Tuple[Tensor]]:
+        (x,) = inputs
+        number, self.calls = self.calls, self.calls + 1
+        if number not in self.integers:
+            return self._of_another_call(module, x)
+        theirs, real = self._centred(self.integers[number], x), self._real(module, x)
+        if theirs.shape != real.shape:
+            self.wrong.append(f"{self._what(module, number)} have the shape {_shape(theirs)}, not {_shape(real)}")
+            return None
+        off = _off(theirs, real)
+        if off.any():
+            share, most = 100 * float(off.float().mean()), float((real - theirs).abs().max())
+            self.wrong.append(f"{share:.2f} % of {self._what(module, number)} are wrong, by up to {most:.1f} steps")
+        return (self._input(module, theirs),)
+
+    def _of_another_call(self, module: nn.Module, x: Tensor) -> Optional[Tuple[Tensor]]:
+        """For a call that is not in the file: equal calls are computed once there, and unused ones not at all."""
+        real = self._real(module, x)
+        for integers in self.integers.values():
+            theirs = self._centred(integers, x)
+            if theirs.shape == real.shape and not _off(theirs, real).any():
+                return (self._input(module, theirs),)
+        self.unknown += 1
+        return None
+
+    @property
+    def lacks(self) -> str:
+        """In words, that the file has fewer calls of the layer; empty where it has all."""
+        if not self.unknown:
+            return ""
+        return f"{self.name} is called {self.calls} times by PyTorch, and in the file {len(self.integers)} times"
+
+    def _what(self, module: nn.Module, number: int) -> str:
+        does = "writes" if isinstance(module, RoundedOutput) else "reads"
+        which = f" in call {number + 1} of {len(self.integers)}" if len(self.integers) > 1 else ""
+        return f"the integers that {self.name} {does}{which}"
+
+    def _centred(self, integers: np.ndarray, x: Tensor) -> Tensor:
+        """The runtime's integers less the zero point, with pixels where space-to-depth made channels of them."""
+        theirs = torch.from_numpy(integers.astype(np.float32)) - self.rounding.zero_point
+        if theirs.ndim == 4 and theirs.shape[1] != x.shape[1]:
+            block = x.shape[-1] // max(1, theirs.shape[-1])
+            if block > 1 and theirs.shape[1] == x.shape[1] * block**2:
+                return F.pixel_shuffle(theirs, block)
+        return theirs
+
+    def _real(self, module: nn.Module, x: Tensor) -> Tensor:
+        """What PyTorch rounds, in steps, within the range of the integers; with the border that the file rounds too."""
+        border = _border(module)
+        if border:
+            x = F.pad(x, border, mode=module.padding_mode)
+        x = x if isinstance(module, RoundedOutput) else module.scaled_input(x)
+        low = -self.rounding.zero_point
+        return (x / self.rounding.step).clamp(low, low + self.rounding.highest)
+
+    def _input(self, module: nn.Module, theirs: Tensor) -> Tensor:
+        """What the module must be given to round it to the runtime's integers."""
+        border = _border(module)
+        if border:
+            left, right, top, bottom = border
+            theirs = theirs[..., top : theirs.shape[2] - bottom, left : theirs.shape[3] - right]
+        real = theirs * self.rounding.step
+        return real if isinstance(module, RoundedOutput) else module.scaled_input(real, inverse=True)
+
+
+def _border(module: nn.Module) -> Tuple[int, ...]:
+    """What is padded before the rounding: left, right, top, bottom; empty for a border of zeros, which needs none."""
+    if not isinstance(module, QuantConv2d) or module.padding_mode == "zeros":
+        return ()
+    top, left, bottom, right = pads_of(module)
+    return left, right, top, bottom
+
+
+def _off(theirs: Tensor, real: Tensor) -> Tensor:
+    """Where integers are no correct roundings, NaN included."""
+    return ~((real - theirs).abs() <= 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt())
+
+
+def _shape(x: Tensor) -> str:
+    return "x".join(map(str, x.shape))

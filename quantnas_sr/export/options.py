@@ -1,0 +1,99 @@
+"""The options of an export, checked when they are given."""
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any, Dict, Optional, Tuple, Union
+
+from quantnas_sr.arguments import check_word
+from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
+
+#: Under which BasicSR saves the weights of a network, and their moving average.
+PARAM_KEYS = ("params", "params_ema")
+
+_Folder = Union[str, os.PathLike]
+#: By option, what its words are, and which there are.
+_WORDS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
+    "adq": ("form", ADQ_FORMS),
+    "weights_format": ("format", WEIGHTS_FORMATS),
+    "outputs": ("form", OUTPUTS),
+}
+
+
+def check_path(value: object, what: str, where: str) -> None:
+    """Check that a value can be a path.
+
+    Args:
+        value: what was given.
+        what: what it should be the path of, for the message.
+        where: name of the option.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise OptionError(f"{where}: {value!r} is not the path of {what}")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a trained network is exported.
+
+    Args:
+        adq: ``static`` replaces the standard deviation in each ADQ block by a constant.
+        calibration: folder of low-resolution images that ``adq="static"`` and ``outputs="int8"`` are measured on;
+            without it the first takes the running statistics of the training, and the second synthetic images.
+        weights_format: ``int8``, or ``int4`` to pack two weights into a byte in layers of at most 4 bits.
+        quantized: False exports the float baseline: the weights before rounding, no quantizers.
+        param_key: ``params`` or ``params_ema`` of the checkpoint; by default the moving average where there is one.
+        images: folder of low-resolution images to check the file with; by default those of ``calibration``, or
+            synthetic ones.
+        command: the command line, which is kept in the file's metadata.
+        outputs: ``int8`` rounds outputs of convolutions that training left real to 8 bits.
+
+    Raises:
+        OptionError: a value is not allowed, or options contradict each other.
+    """
+
+    adq: str = "dynamic"
+    calibration: Optional[_Folder] = None
+    weights_format: str = "int8"
+    quantized: bool = True
+    param_key: Optional[str] = None
+    images: Optional[_Folder] = None
+    command: str = ""
+    outputs: str = "float"
+
+    def __post_init__(self) -> None:
+        for name, (what, words) in _WORDS.items():
+            check_word(getattr(self, name), words, what, name)
+        if not isinstance(self.quantized, bool):
+            raise OptionError(f"quantized: {self.quantized!r} is neither True nor False")
+        for name in ("calibration", "images"):
+            if getattr(self, name) is not None:
+                check_path(getattr(self, name), "a folder", name)
+        if self.param_key is not None:
+            check_word(self.param_key, PARAM_KEYS, "key", "param_key")
+        if not isinstance(self.command, str):
+            raise OptionError(f"command: {self.command!r} is not text")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        for name, word in (("outputs", "int8"), ("weights_format", "int4")):
+            if getattr(self, name) == word and not self.quantized:
+                raise OptionError(f"{name}: {word} is not for the float baseline")
+        if self.calibration and self.adq != "static" and self.outputs != "int8":
+            raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
+
+    @classmethod
+    def of(cls, given: Dict[str, Any]) -> "ExportOptions":
+        """From keywords.
+
+        Raises:
+            OptionError: as above, or a keyword is unknown.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in names:
+                raise OptionError(unknown("option", name, names, where="export"))
+        return cls(**given)
