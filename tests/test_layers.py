@@ -11,21 +11,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    (
-        *(
-            "errors",
-            "arguments",
-            "kinds",
-            "signatures",
-            "input_shapes",
-            "files",
-            "processes",
-            "version",
-            "lazy",
-            "cpus",
-        ),
-        *("registration", "compat"),
-    ),
+    ("errors", "version", "lazy", "cpus", "files", "processes", "arguments", "kinds", "signatures")
+    + ("input_shapes", "registration", "compat"),
     ("images",),
     ("quantization",),
     ("search_space",),

@@ -111,7 +111,7 @@ def _integer(layer: QuantConv2d, mark: _Mark) -> nn.Module:
 
 
 class FloatConv(nn.Module):
-    """A quantized convolution in full precision: without rounding, but with the ReLU of its quantizer if there is one."""
+    """A quantized convolution in full precision: without rounding, but with the ReLU of its quantizer, if any."""
 
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         QuantNASError: nothing, or not everything, was upscaled.
     """
-    from quantnas_sr.deploy.memory import parse_memory
+    from quantnas_sr.arguments import parse_memory
     from quantnas_sr.deploy.runtimes import open_network
     from quantnas_sr.images.folders import left_out_line
     from quantnas_sr.upscaling.batch import Upscaler

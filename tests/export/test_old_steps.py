@@ -16,7 +16,8 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
-from quantnas_sr.export.command import build_model, export, installed_runtimes  # noqa: E402
+from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
+from quantnas_sr.export.command import build_model, export  # noqa: E402
 from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
 
 INTEGERS = {"int8": {TensorProto.INT8}, "int4": {TensorProto.INT8, TensorProto.INT4}}
