@@ -78,7 +78,7 @@ def search(
     model.feed_data({**images, **{f"{key}_alpha": value for key, value in images.items()}})
     model.lq = model.lq.contiguous(memory_format=order)
     model.lq_alpha = model.lq_alpha.contiguous(memory_format=order)
-    iteration = int(model.alpha_warmup * model.total_iter) + 2
+    iteration = model.schedule.warmup_iterations + 2
     return Step(model, iteration)
 
 

@@ -5,7 +5,7 @@ options say, but not before the iteration that the run resumes from. All iterati
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 
 @dataclass
@@ -107,3 +107,40 @@ def iterations_before(share: float, total_iter: int) -> int:
     while count and (count - 1) / total_iter >= share:
         count -= 1
     return count
+
+
+class SearchSchedule:
+    """Where a search is: its progress, and the warm-up of the alphas.
+
+    ``alpha_warmup`` is the share of the search before the first alpha step, ``warmup_iterations`` the number of
+    iterations.
+
+    Args:
+        total_iter: number of iterations.
+        alpha_warmup: share of them; None for the default.
+    """
+
+    DEFAULT_ALPHA_WARMUP = 0.1
+
+    def __init__(self, total_iter: int, alpha_warmup: Optional[float]) -> None:
+        self.progress = Progress(total_iter)
+        self.alpha_warmup = self.DEFAULT_ALPHA_WARMUP if alpha_warmup is None else alpha_warmup
+        self.warmup_iterations = iterations_before(self.alpha_warmup, total_iter)
+
+    def resume(self, done: int, saved: Mapping[str, Any]) -> None:
+        """Go on after ``done`` iterations of a search whose `state_dict` is ``saved``."""
+        self.progress.resume(done, saved["progress"])
+        if done >= saved["warmup_iterations"]:
+            self.alpha_warmup, self.warmup_iterations = saved["alpha_warmup"], saved["warmup_iterations"]
+            return
+        self.warmup_iterations = max(done, self.warmup_iterations)
+        if self.progress.start:
+            self.alpha_warmup = self.progress.at(self.warmup_iterations + 1)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Plain data, for a checkpoint."""
+        return {
+            "progress": self.progress.state_dict(),
+            "alpha_warmup": self.alpha_warmup,
+            "warmup_iterations": self.warmup_iterations,
+        }

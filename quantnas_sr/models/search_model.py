@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from quantnas_sr.cost import count
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
-from quantnas_sr.models.phases import Progress, iterations_before
+from quantnas_sr.models.phases import SearchSchedule
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.quantization import NoisePool, calibrate_on
 from quantnas_sr.registration import MODEL_REGISTRY
@@ -22,7 +22,6 @@ from quantnas_sr.search_space import SearchNetwork
 
 #: Number of times that a search with a budget adapts the penalty.
 PENALTY_CHECKS = 100
-DEFAULT_ALPHA_WARMUP = 0.1
 
 
 @contextmanager
@@ -77,10 +76,7 @@ class QuantNASSearchModel(ExperimentModel):
         get_root_logger().info(f"Hardware cost {cost.cost.name}: {cost.reference:.4g} {cost.cost.unit} at the start")
         self.cri_entropy = build_loss(train["entropy_opt"]).to(self.device)
         total_iter = int(train["total_iter"])
-        self.progress = Progress(total_iter)
-        #: Share of the search before the first alpha step, and the number of iterations.
-        self.alpha_warmup = DEFAULT_ALPHA_WARMUP if train.get("alpha_warmup") is None else train["alpha_warmup"]
-        self.alpha_warmup_iterations = iterations_before(self.alpha_warmup, total_iter)
+        self.schedule = SearchSchedule(total_iter, train.get("alpha_warmup"))
         self.adapt_every = max(1, total_iter // PENALTY_CHECKS)
         self.tb_writer = self._open_tensorboard()
         self.last_batch: Optional[Tensor] = None
@@ -126,10 +122,10 @@ class QuantNASSearchModel(ExperimentModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration of algorithm 1."""
         self.last_batch = self.lq
-        progress = self.progress.at(current_iter)
+        progress = self.schedule.progress.at(current_iter)
         self.supernet.set_progress(progress)
         alpha_losses: Dict[str, Tensor] = OrderedDict()
-        if current_iter > self.alpha_warmup_iterations:
+        if current_iter > self.schedule.warmup_iterations:
             alpha_losses = self._alpha_step(progress)
             if current_iter % self.adapt_every == 0:
                 self.cri_hardware.adapt(self.supernet.alphas_by_slot())
@@ -148,7 +144,7 @@ class QuantNASSearchModel(ExperimentModel):
             losses = OrderedDict(
                 l_alpha_pix=self.cri_pix(output, self.gt_alpha),
                 l_hardware=self.cri_hardware(probabilities),
-                l_entropy=self.cri_entropy(probabilities, progress, self.alpha_warmup),
+                l_entropy=self.cri_entropy(probabilities, progress, self.schedule.alpha_warmup),
             )
             self.optimizer_alpha.zero_grad()
             self.precision.scaler.scale(sum(losses.values())).backward()
@@ -192,14 +188,8 @@ class QuantNASSearchModel(ExperimentModel):
 
     def extra_state(self) -> Dict[str, Any]:
         """How far the search is, the penalty that a budget has adapted, and what noise is drawn from."""
-        state = {
-            "search": {
-                "progress": self.progress.state_dict(),
-                "alpha_warmup": self.alpha_warmup,
-                "alpha_warmup_iterations": self.alpha_warmup_iterations,
-            },
-            "noise": [pool.state_dict() for pool in noise_pools(self.supernet)],
-        }
+        pools = noise_pools(self.supernet)
+        state = {"search": self.schedule.state_dict(), "noise": [pool.state_dict() for pool in pools]}
         if self.cri_hardware.budget:
             state["hardware_penalty"] = self.cri_hardware.penalty.state_dict()
         return state
@@ -207,7 +197,7 @@ class QuantNASSearchModel(ExperimentModel):
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
         """As for every model, where the search had come to: schedules, penalty and noise."""
         if "search" in resume_state:
-            self._resume_schedules(resume_state["iter"], resume_state["search"])
+            self._resume_schedule(resume_state["iter"], resume_state["search"])
         if self.cri_hardware.budget and "hardware_penalty" in resume_state:
             self.cri_hardware.penalty.load_state_dict(resume_state["hardware_penalty"])
             self.cri_hardware.loss_weight = self.cri_hardware.penalty.value
@@ -215,20 +205,14 @@ class QuantNASSearchModel(ExperimentModel):
             pool.load_state_dict(state)
         super().resume_training(resume_state)
 
-    def _resume_schedules(self, done: int, saved: Dict[str, Any]) -> None:
-        """Go on with the search's progress; the warm-up of the alphas stays over if it is."""
-        self.progress.resume(done, saved["progress"])
-        asked, over = self.alpha_warmup_iterations, saved["alpha_warmup_iterations"]
-        if done >= over:
-            self.alpha_warmup, self.alpha_warmup_iterations = saved["alpha_warmup"], over
-        else:
-            self.alpha_warmup_iterations = max(done, asked)
-            if self.progress.start:
-                self.alpha_warmup = self.progress.at(self.alpha_warmup_iterations + 1)
-        if asked != self.alpha_warmup_iterations:
+    def _resume_schedule(self, done: int, saved: Dict[str, Any]) -> None:
+        asked = self.schedule.warmup_iterations
+        self.schedule.resume(done, saved)
+        ended = self.schedule.warmup_iterations
+        if asked != ended:
             self.say(
                 f"train.alpha_warmup: {asked} iterations by the new options; the warm-up ended after "
-                f"iteration {self.alpha_warmup_iterations} and stays over."
+                f"iteration {ended} and stays over."
             )
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:

@@ -41,7 +41,7 @@ def test_a_step_of_a_search_moves_alphas_and_weights(options, monkeypatch):
     monkeypatch.setattr(experiment, "keep_freed_memory", lambda: None)
     model = search("basic", **TINY, **options).model
     before = {name: p.detach().clone() for name, p in model.supernet.named_parameters()}
-    model.optimize_parameters(int(model.alpha_warmup * model.total_iter) + 2)
+    model.optimize_parameters(model.schedule.warmup_iterations + 2)
     moved = {name for name, p in model.supernet.named_parameters() if not torch.equal(p, before[name])}
     assert moved >= {name for name in before if name.startswith("alphas.") or ".operations." in name}
 

@@ -165,7 +165,7 @@ def test_a_longer_search_keeps_its_alphas_moving_and_its_schedules_rising(tmp_pa
     assert longer.supernet.temperature < temperature
     assert any(not torch.equal(before[k], v) for k, v in everything(longer).items() if k.startswith("net.alphas"))
     early = resumed(opt, 3)
-    assert early.alpha_warmup_iterations == 40, "the warm-up was not over, and the new options hold"
+    assert early.schedule.warmup_iterations == 40, "the warm-up was not over, and the new options hold"
 
 
 def test_progress_and_the_weight_of_the_entropy_never_fall_when_a_search_gets_longer():
