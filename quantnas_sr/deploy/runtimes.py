@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from quantnas_sr.checkpoints import load_network, scale_of
+from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError, unknown
+from quantnas_sr.input_shapes import run_padded
 
 CHECKPOINTS = (".pth", ".pt")
 _PREFIX = "quantnas_sr."
@@ -97,8 +99,18 @@ class _OnnxNetwork(Network):
             self.scale = int(metadata[_PREFIX + "scale"])
             width = metadata[_PREFIX + "halo"]
             self.halo = int(width) if width else None
+            self.multiple = int(metadata.get(_PREFIX + "multiple", "1"))
         except (KeyError, ValueError):
             raise DataError(f"{path}: was not written by quantnas export") from None
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return run_padded(
+            lambda image: torch.from_numpy(self._run(image.numpy())), torch.from_numpy(x), self.multiple
+        ).numpy()
+
+    @abstractmethod
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        """As of `Network`, for sides that the graph takes."""
 
 
 class OpenVINONetwork(_OnnxNetwork):
@@ -140,7 +152,7 @@ class OpenVINONetwork(_OnnxNetwork):
             self._compiled.popitem(last=False)
         return self._compiled[shape]
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def _run(self, x: np.ndarray) -> np.ndarray:
         return self._for(x.shape)({"lq": x})[0]
 
 
@@ -161,7 +173,7 @@ class OnnxRuntimeNetwork(_OnnxNetwork):
             raise DataError(f"{path}: ONNX Runtime cannot read it ({_complaint(error)})") from None
         self._read(path, self._session.get_modelmeta().custom_metadata_map)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def _run(self, x: np.ndarray) -> np.ndarray:
         return self._session.run(["sr"], {"lq": x})[0]
 
 
@@ -175,7 +187,7 @@ class TorchNetwork(Network):
     """A checkpoint in PyTorch, on a GPU if there is one. Scale and halo are found by running it."""
 
     def __init__(self, path: Path, threads: Optional[int]) -> None:
-        self._module = load_network(path).eval()
+        self._module = for_rgb(load_network(path))
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -15,6 +15,7 @@ from torch import nn
 
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
+from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.export.modules import exportable
@@ -22,6 +23,7 @@ from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
 from quantnas_sr.files import written_aside
+from quantnas_sr.input_shapes import size_multiple
 from quantnas_sr.quantization import set_quantize
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -97,7 +99,7 @@ def load_for_export(
     outputs: str = "float",
 ) -> nn.Module:
     """The network whose images the exported file must make, in evaluation mode; arguments and errors as of `export`."""
-    network = load_network(weights, param_key)
+    network = for_rgb(load_network(weights, param_key))
     if not quantized:
         set_quantize(network, False)
     if adq == "static":
@@ -151,7 +153,14 @@ def export(
         raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
     crops = list(arrays(images or calibration))
     network = load_for_export(weights, adq, calibration, quantized, param_key, outputs)
-    scale = scale_of(network)
+    scale, multiple = scale_of(network), size_multiple(network)
+    crops = [
+        crop[..., : crop.shape[2] // multiple * multiple, : crop.shape[3] // multiple * multiple] for crop in crops
+    ]
+    if any(crop.size == 0 for crop in crops):
+        raise DataError(
+            f"{images or calibration}: an image is smaller than {multiple}x{multiple}, which the network needs"
+        )
     model = build_model(network, quantized, weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
     reach = halo(network, scale)
@@ -159,6 +168,7 @@ def export(
         {
             "quantnas_sr.version": __version__,
             "quantnas_sr.scale": str(scale),
+            "quantnas_sr.multiple": str(multiple),
             "quantnas_sr.halo": "" if reach is None else str(reach),
             "quantnas_sr.bits": json.dumps(_widths(network) if quantized else [32]),
             "quantnas_sr.genotype": _genotype(network),

@@ -10,10 +10,12 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from quantnas_sr.input_shapes import size_multiple
+
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
-#: Sides of the image that the graph is traced with; any other works.
-_TRACED = (2, 3, 33, 41)
+#: Least sides of the image that the graph is traced with; any other works, if it is a multiple of what it has to be.
+_HEIGHT, _WIDTH = 33, 41
 
 
 @contextmanager
@@ -31,17 +33,21 @@ def _quiet() -> Iterator[None]:
 
 
 def trace(network: nn.Module) -> ir.Model:
-    """The graph of a network in the form of `inference.exportable`; batch, height and width are free.
+    """The graph of a network in the form of `modules.exportable`; batch, height and width are free.
+
+    A network that pads images to a multiple of some size is traced without that: whoever runs the graph has to pad.
 
     Returns:
         A model with the input ``lq`` (N, 3, H, W) and the output ``sr`` (N, 3, s*H, s*W), both float32.
     """
     free = torch.export.Dim.DYNAMIC
+    multiple = size_multiple(network)
+    sides = (-(-side // multiple) * multiple for side in (_HEIGHT, _HEIGHT + max(_WIDTH - _HEIGHT, multiple)))
     names = {"input_names": ["lq"], "output_names": ["sr"]}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            (torch.rand(_TRACED),),
+            (torch.rand(2, 3, *sides),),
             dynamo=True,
             dynamic_shapes=({0: free, 2: free, 3: free},),
             opset_version=OPSET,
