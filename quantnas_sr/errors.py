@@ -44,8 +44,20 @@ def nearest(word: object, allowed: Iterable[str]) -> Optional[str]:
 
 
 def misspelt(word: object, allowed: Iterable[str]) -> bool:
-    """Whether ``word`` is so close to an allowed one that it can hardly be meant as something else."""
-    return bool(difflib.get_close_matches(str(word).lower(), [str(entry).lower() for entry in allowed], cutoff=0.8))
+    """Whether ``word`` is so close to an allowed one that it can hardly be meant as something else.
+
+    >>> misspelt("val_frq", ["val_freq"]), misspelt("vla", ["val"]), misspelt("name", ["mean"]), misspelt("x", ["y"])
+    (True, True, False, False)
+    """
+    given, known = str(word).lower(), [entry.lower() for entry in allowed]
+    swapped = any(_swapped(given, entry) for entry in known)
+    return swapped or bool(difflib.get_close_matches(given, known, cutoff=0.8))
+
+
+def _swapped(word: str, other: str) -> bool:
+    """Whether two neighbouring letters have changed places."""
+    differing = [i for i, (a, b) in enumerate(zip(word, other)) if a != b]
+    return sorted(word) == sorted(other) and len(differing) == 2 and differing[1] - differing[0] == 1
 
 
 def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:

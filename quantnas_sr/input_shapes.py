@@ -105,6 +105,20 @@ def output_shape(network: nn.Module, shape: Tuple[int, ...]) -> Tuple[int, ...]:
             return tuple(network(torch.empty(shape)).shape)
 
 
+def input_channels(network: nn.Module) -> int:
+    """How many channels a network takes: 3 unless it is sure to take another number. Arguments as of `input_shape`."""
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None or first.in_channels == 3:
+        return 3
+    found = network.input_shape if hasattr(type(network), "input_shape") else input_shape(network)
+    return found.channels if found else 3
+
+
+def size_multiple(network: nn.Module) -> int:
+    """What the sides of an image must be multiples of, or else are padded to; 1 for a network that says nothing."""
+    return int(getattr(network, "size_multiple", 1))
+
+
 def run_fitting(network: Callable[[Tensor], Tensor], x: Tensor, multiple: Callable[[], int]) -> Tensor:
     """The output of a network for an image of any size; the image is padded only where the network needs it.
 

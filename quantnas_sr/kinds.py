@@ -146,7 +146,7 @@ def words(*allowed: str) -> Kind:
             raise WrongValue("is not allowed")
         return value
 
-    return Kind(" or ".join(allowed), take, allowed)
+    return Kind(", ".join(word or "''" for word in allowed), take, allowed)
 
 
 def many(kind: Kind, length: Optional[int] = None) -> Kind:

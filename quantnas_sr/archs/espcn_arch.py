@@ -46,7 +46,7 @@ class ESPCN(nn.Module):
         self.upsampler = nn.PixelShuffle(upscale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
+        """(N, num_in_ch, H, W) in 0..1 -> (N, num_out_ch, s*H, s*W)."""
         activation = _ACTIVATIONS[self.activation]
         x = activation(self.conv1(x))
         x = activation(self.conv2(x))

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quantnas_sr.errors import OptionError
 from quantnas_sr.registration import ARCH_REGISTRY
 from quantnas_sr.search_space import ESA
 
@@ -50,10 +51,13 @@ class RFDN(nn.Module):
 
     Args:
         num_in_ch, num_out_ch: channels of the images.
-        num_feat: C.
+        num_feat: C; at least 4, of which ESA's attention has a quarter.
         num_block: number of `RFDB` blocks.
         upscale: s.
         img_range: factor from the images' 0..1 to the range that the weights expect.
+
+    Raises:
+        OptionError: too few channels, or a range that is not above 0.
     """
 
     def __init__(
@@ -66,6 +70,10 @@ class RFDN(nn.Module):
         img_range: float = 255.0,
     ) -> None:
         super().__init__()
+        if num_feat < 4:
+            raise OptionError(f"num_feat: {num_feat} is not a whole number of at least 4")
+        if not img_range > 0:
+            raise OptionError(f"img_range: {img_range} is not a number above 0")
         self.num_block, self.img_range = num_block, img_range
         self.fea_conv = _conv(num_in_ch, num_feat, 3)
         for i in range(num_block):
@@ -75,7 +83,7 @@ class RFDN(nn.Module):
         self.upsampler = nn.Sequential(_conv(num_feat, num_out_ch * upscale**2, 3), nn.PixelShuffle(upscale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
+        """(N, num_in_ch, H, W) in 0..1 -> (N, num_out_ch, s*H, s*W)."""
         features = x = self.fea_conv(x * self.img_range)
         outputs = []
         for i in range(self.num_block):

@@ -10,12 +10,14 @@ import torch
 
 from quantnas_sr.arguments import check_word, parse_positive
 from quantnas_sr.checkpoints import load_network, scale_of
+from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX, OUTPUT
 from quantnas_sr.deploy.packages import RUNTIMES, usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import Session, open_session
 from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.input_shapes import run_padded
 
 CHECKPOINTS = (".pth", ".pt")
 
@@ -93,18 +95,21 @@ class OnnxNetwork(Network):
             self.scale = int(session.metadata[METADATA_PREFIX + "scale"])
             width = session.metadata[METADATA_PREFIX + "halo"]
             self.halo = int(width) if width else None
+            self.multiple = int(session.metadata.get(METADATA_PREFIX + "multiple", "1"))
         except (KeyError, ValueError):
             raise DataError(f"{path}: was not written by quantnas export") from None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self._session(x)[OUTPUT]
+        return run_padded(
+            lambda image: torch.from_numpy(self._session(image.numpy())[OUTPUT]), torch.from_numpy(x), self.multiple
+        ).numpy()
 
 
 class TorchNetwork(Network):
     """A checkpoint in PyTorch, on a GPU if there is one. Scale and halo are found by running it."""
 
     def __init__(self, path: Path, threads: Optional[int]) -> None:
-        self._module = load_network(path).eval()
+        self._module = for_rgb(load_network(path))
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,6 +17,7 @@ from torch import nn
 from quantnas_sr.arguments import check_word
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
+from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
@@ -28,6 +29,7 @@ from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
 from quantnas_sr.files import written_aside
+from quantnas_sr.input_shapes import size_multiple
 from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -116,7 +118,7 @@ def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) ->
     Raises:
         QuantNASError: the checkpoint or the calibration images cannot be used.
     """
-    network = load_network(weights, options.param_key)
+    network = for_rgb(load_network(weights, options.param_key))
     if not options.quantized:
         set_quantize(network, False)
     folder = options.calibration
@@ -155,13 +157,22 @@ def export(
     require_export()
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
-    crops = list(arrays(options.images or options.calibration))
     network = load_for_export(weights, options)
+    folder = options.images or options.calibration
+    crops = _divisible(list(arrays(folder)), size_multiple(network), folder)
     model = build_model(network, options.quantized, options.weights_format)
     model.producer_name, model.producer_version = "quantnas_sr", __version__
     metadata = _metadata(network, options)
     model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
     return _checked(network, model, Path(output), crops)
+
+
+def _divisible(images: Sequence[np.ndarray], multiple: int, folder: Optional[str]) -> List[np.ndarray]:
+    """Images (1, 3, H, W) cropped to sides that a network takes."""
+    cropped = [x[..., : x.shape[2] // multiple * multiple, : x.shape[3] // multiple * multiple] for x in images]
+    if not all(image.size for image in cropped):
+        raise DataError(f"{folder}: an image is smaller than {multiple}x{multiple}, which the network needs")
+    return cropped
 
 
 def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
@@ -170,6 +181,7 @@ def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
     return {
         "version": __version__,
         "scale": str(scale),
+        "multiple": str(size_multiple(network)),
         "halo": "" if reach is None else str(reach),
         "bits": json.dumps(_widths(network) if options.quantized else [FULL_PRECISION]),
         "genotype": _genotype(network),

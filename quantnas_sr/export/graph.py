@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.input_shapes import size_multiple
 
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
-#: Shape of the image that the graph is traced with; any other sides work.
-_TRACED = (2, 3, 33, 41)
+#: Least sides of the image that the graph is traced with; any other multiples of what the network takes work.
+_HEIGHT, _WIDTH = 33, 41
 
 
 @contextmanager
@@ -35,15 +36,19 @@ def _quiet() -> Iterator[None]:
 def trace(network: nn.Module) -> ir.Model:
     """The graph of a network in the form of `modules.exportable`; batch, height and width are free.
 
+    A network that pads images to a multiple of some size is traced without that: whoever runs the graph has to pad.
+
     Returns:
         A model with the input and output of `deploy.onnx_format`.
     """
     free = torch.export.Dim.DYNAMIC
+    multiple = size_multiple(network)
+    sides = (-(-side // multiple) * multiple for side in (_HEIGHT, _HEIGHT + max(_WIDTH - _HEIGHT, multiple)))
     names = {"input_names": [INPUT], "output_names": [OUTPUT]}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            (torch.rand(_TRACED),),
+            (torch.rand(2, 3, *sides),),
             dynamo=True,
             dynamic_shapes=({0: free, 2: free, 3: free},),
             opset_version=OPSET,

@@ -1,5 +1,6 @@
 """Checks the options of a run at the door, before BasicSR makes or moves any folder."""
 
+import importlib.util
 from typing import Any, Dict
 
 import torch
@@ -32,11 +33,12 @@ def check(opt: Options) -> None:
     net = check_network(opt)
     if opt["is_train"]:
         check_train(opt, net)
+        _check_logger(opt["logger"])
     check_validation(opt, check_datasets(opt))
     if opt["is_train"]:
         check_batches(opt)
     check_inputs(opt, net)
-    check_checkpoints(opt)
+    check_checkpoints(opt, net)
 
 
 def _check_devices(opt: Options) -> None:
@@ -52,3 +54,12 @@ def _check_devices(opt: Options) -> None:
             f"num_gpu: {asked} GPUs need one process each: start the run with `torchrun --nproc_per_node={asked} ... "
             "--launcher pytorch`. Allowed without a launcher: 0 or 1"
         )
+
+
+def _check_logger(logger: Options) -> None:
+    if (logger.get("wandb") or {}).get("project") is None:
+        return
+    if not logger["use_tb_logger"]:
+        raise OptionError("logger.wandb.project: needs use_tb_logger: true, from which wandb takes what it shows")
+    if importlib.util.find_spec("wandb") is None:
+        raise OptionError("logger.wandb.project: wandb is not installed: pip install wandb")

@@ -1,5 +1,6 @@
 """``network_g`` and the checkpoint that it starts from."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -60,8 +61,12 @@ def _check_scale(opt: Options, net: nn.Module) -> None:
         raise OptionError(f"scale: {given} here, {net.scale} in network_g. Allowed: the same")
 
 
-def check_checkpoints(opt: Options) -> None:
-    """Checkpoints that are to be loaded must be there, and of the genotype that the options name.
+def check_checkpoints(opt: Options, net: Optional[nn.Module]) -> None:
+    """Checkpoints that are to be loaded must be there, and of the network that the options describe.
+
+    Args:
+        opt: checked options.
+        net: of `check_network`. Its weights are replaced.
 
     Raises:
         QuantNASError: one line that names the file.
@@ -78,6 +83,27 @@ def check_checkpoints(opt: Options) -> None:
         state = read_state(path, opt["path"].get("param_key_g", "params"))
         with torch.device("meta"):
             DerivedNetwork(opt["network_g"]["genotype"]).set_extra_state(state["_extra_state"])
+    elif net is not None:
+        _check_fits(net, path, opt["path"])
+
+
+def _check_fits(net: nn.Module, path: str, options: Options) -> None:
+    """Load the checkpoint as `ExperimentModel.load_network` will do."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # weights that are copied to the device "meta" are gone, as they should be
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            keys = (options.get("param_key_g", "params"), "params", "params_ema")
+            state = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
+            state = {name[7:] if name.startswith("module.") else name: tensor for name, tensor in state.items()}
+            net.load_state_dict(state, strict=options.get("strict_load_g", True))
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise OptionError(f"path.pretrain_network_g: {path} is not a checkpoint of weights") from None
+        problem = " ".join(str(error).splitlines()[1].split())
+        raise OptionError(f"path.pretrain_network_g: {path} does not fit network_g: {problem[:200]}") from None
+    except Exception:
+        raise OptionError(f"path.pretrain_network_g: {path} is not a checkpoint of weights") from None
 
 
 def check_weights(opt: Options) -> None:

@@ -12,6 +12,7 @@ from project import Project
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.errors import QuantNASError
+from quantnas_sr.options import tables
 from quantnas_sr.search_space import DerivedNetwork, Supernet
 
 #: Shipped files, and what makes them small.
@@ -77,7 +78,7 @@ def changed(options: Dict[str, Any], place: Tuple[str, ...], value: Any) -> Dict
     for key in place[:-1]:
         holder = holder[key]
     if value is DELETED:
-        del holder[place[-1]]
+        holder.pop(place[-1], None)
     else:
         holder[place[-1]] = value
     return options
@@ -103,10 +104,28 @@ def small(project: Project, name: str) -> Dict[str, Any]:
     return options
 
 
+def absent(options: Dict[str, Any]) -> Iterator[Tuple[str, ...]]:
+    """The path of every key that the options do not have and that a run would read."""
+    sections: Dict[Tuple[str, ...], Any] = {(): tables.RUN, ("path",): tables.PATH, ("val",): tables.VAL}
+    sections.update({("logger",): tables.LOGGER, ("train",): tables.TRAIN[options["model_type"]]})
+    sections.update({("datasets", phase): tables.DATASET for phase in options["datasets"]})
+    sections.update({("train", key): ("weight_decay", "betas", "eps") for key in ("optim_g", "optim_alpha")})
+    sections[("val", "metrics", "psnr")] = ("input_order", "better")
+    for place, keys in sections.items():
+        section = options
+        for key in place:
+            section = section.get(key, {})
+        yield from ((*place, key) for key in keys if section and key not in section)
+
+
 def attempts(project: Project) -> List[Tuple[str, Tuple[str, ...], Any]]:
-    """Every key of the files, left out and with every value."""
+    """Every key of the files, left out and with every value; and every other key that a run reads."""
     return [
-        (name, place, value) for name in FILES for place in places(small(project, name)) for value in (DELETED, *VALUES)
+        (name, place, value)
+        for name in FILES
+        for options in [small(project, name)]
+        for place in (*places(options), *absent(options))
+        for value in (DELETED, *VALUES)
     ]
 
 
