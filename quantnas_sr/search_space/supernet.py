@@ -108,6 +108,12 @@ class Supernet(SearchNetwork):
         """The layers of all slots, in the order of the wiring."""
         return iter(self._layers)
 
+    def example(self) -> Tuple[DerivedNetwork, Dict[str, str]]:
+        """The network of the first edge in every slot."""
+        paths = {layer: path for path, layer in self.named_modules()}
+        slots = {paths[layer]: name for name, layer in self.places()}
+        return DerivedNetwork(self.genotype(choice=dict.fromkeys(self.slots, 0))), slots
+
     def edge_names(self) -> Dict[str, List[str]]:
         """By slot, ``operation/4bit`` and so on."""
         return {
