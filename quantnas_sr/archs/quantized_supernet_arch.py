@@ -68,9 +68,9 @@ class QuantizedSupernet(SearchNetwork):
         replace(self.network, mixing)
         self.add_alphas(dict.fromkeys(searched, 1))
 
-    def full_precision(self) -> nn.Module:
-        """The network whose layers these are, with weights of its own."""
-        return build(self.arch)
+    def example(self) -> Tuple[nn.Module, Dict[str, str]]:
+        """The network in full precision, with weights of its own; a slot has the name of its layer."""
+        return build(self.arch), {layer: layer for layer in self.alphas_by_slot()}
 
     def run(self, x: Tensor) -> Tensor:
         """The network. Images of sizes that it does not take are padded, and the output is cropped."""

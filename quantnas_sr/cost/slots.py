@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quantnas_sr.cost.costs import Cost, build_cost
 from quantnas_sr.cost.count import LayerCost, count
 from quantnas_sr.quantization import FULL_PRECISION
-from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Slot, Supernet, get_search_space
+from quantnas_sr.search_space import SearchNetwork, Slot, Supernet, get_search_space
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 
 #: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
@@ -18,7 +18,7 @@ EdgeLayers = Dict[str, List[List[LayerCost]]]
 
 
 class _Probe(nn.Module):
-    """Stands in a slot, notes the size of the image that arrives there, and passes on an empty one."""
+    """Stands in a slot, notes the size of its input, and returns an output of the right shape."""
 
     def __init__(self, slot: Slot, sizes: Dict[str, List[Tuple[int, int]]]) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ def _operation_layers(name: str, channels: Tuple[int, int, int], size: Tuple[int
 
 @singledispatch
 def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
-    """What the edges of a searched network run, in the order of its slots; ``bits`` of the layers say nothing.
+    """The layers that each edge of a searched network computes, in the order of its slots.
 
-    This is all that a cost has to know of a network. Another kind of searched network brings its own function with
-    ``@edge_layers.register``.
+    The ``bits`` of these layers have no meaning: a cost is asked for each bit width of the search. Another kind of
+    searched network registers a function of its own with ``@edge_layers.register``.
 
     Args:
         net: the searched network.
@@ -65,14 +65,19 @@ def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
 
 @edge_layers.register
 def _edge_layers_by_name(net: SearchNetwork, size: Tuple[int, int]) -> EdgeLayers:
-    """Where every slot is a convolution of a network, and its operation is given."""
+    """For networks whose slots are their own convolutions, so that every slot has one operation."""
     layers: EdgeLayers = {name: [[]] for name in net.edge_names()}
-    with torch.random.fork_rng(devices=[]):
-        network = net.full_precision()
+    network, slots = _example(net)
     for layer in count(network, size).layers:
-        if layer.name in layers:
-            layers[layer.name][0].append(layer)
+        if layer.name in slots:
+            layers[slots[layer.name]][0].append(layer)
     return layers
+
+
+def _example(net: SearchNetwork) -> Tuple[nn.Module, Dict[str, str]]:
+    """As `SearchNetwork.example`, with the random numbers of this process left as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return net.example()
 
 
 @edge_layers.register
@@ -91,7 +96,7 @@ def _edge_layers_of_supernet(net: Supernet, size: Tuple[int, int]) -> EdgeLayers
 def edge_costs(
     net: SearchNetwork, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
 ) -> Dict[str, Tensor]:
-    """The cost of every edge, by slot: (operations, bits), in float64, summed over the places that share a slot.
+    """The cost of every edge, by slot: (operations, bits), in float64, summed over all places of the slot.
 
     Args:
         net: the searched network; its order of slots is kept.
@@ -99,7 +104,7 @@ def edge_costs(
         size: height and width of the network's input.
 
     Raises:
-        OptionError: there is no such cost, or it knows nothing of a layer that is needed.
+        OptionError: there is no such cost, or it has no value for one of the layers.
     """
     cost = build_cost(cost)
     tables = {}
@@ -116,17 +121,11 @@ def _cost_at(cost: Cost, layers: Sequence[LayerCost], bits: int) -> float:
 def fixed_cost(
     net: SearchNetwork, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
 ) -> float:
-    """What every network that can be derived costs outside its slots; arguments as of `edge_costs`."""
+    """What every derived network costs outside its slots; arguments as of `edge_costs`."""
     cost = build_cost(cost)
-    with torch.random.fork_rng(devices=[]):
-        if isinstance(net, Supernet):
-            network: nn.Module = DerivedNetwork(net.genotype(choice=dict.fromkeys(net.slots, 0)))
-            paths = {layer: path for path, layer in net.named_modules()}
-            slots = tuple(paths[layer] for _, layer in net.places())
-        else:
-            network, slots = net.full_precision(), tuple(net.edge_names())
-    layers = count(network, size).layers
-    return sum(cost.of(layer) for layer in layers if not f"{layer.name}.".startswith(tuple(f"{s}." for s in slots)))
+    network, slots = _example(net)
+    inside = tuple(f"{path}." for path in slots)
+    return sum(cost.of(layer) for layer in count(network, size).layers if not f"{layer.name}.".startswith(inside))
 
 
 def expected_cost(probabilities: Mapping[str, Tensor], costs: Mapping[str, Tensor]) -> Tensor:

@@ -61,6 +61,13 @@ class SearchNetwork(nn.Module):
         """The pass itself, while the layers hold their selections."""
         raise NotImplementedError
 
+    def example(self) -> Tuple[nn.Module, Dict[str, str]]:
+        """A network of the shapes that all derived networks have outside the slots, and its slots by path in it.
+
+        Its weights do not matter.
+        """
+        raise NotImplementedError
+
     def edge_names(self) -> Dict[str, List[str]]:
         """By slot, what each edge is called, in the order of the flattened alphas."""
         raise NotImplementedError

@@ -118,6 +118,12 @@ class Supernet(SearchNetwork):
         # looked up each time: a replica of data parallel has its own layers, but shares any list of layers
         return ((module.slot.name, module) for module in self.skeleton.modules() if isinstance(module, MixedLayer))
 
+    def example(self) -> Tuple[DerivedNetwork, Dict[str, str]]:
+        """The network of the first edge in every slot."""
+        paths = {layer: path for path, layer in self.named_modules()}
+        slots = {paths[layer]: name for name, layer in self.places()}
+        return DerivedNetwork(self.genotype(choice=dict.fromkeys(self.slots, 0))), slots
+
     def edge_names(self) -> Dict[str, List[str]]:
         """By slot, ``operation/4bit`` and so on."""
         return {

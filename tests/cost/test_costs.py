@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from quantnas_sr.cost import COST_REGISTRY, Cost, LayerCost, build_cost, edge_costs, edge_layers
+from quantnas_sr.cost.slots import fixed_cost
 from quantnas_sr.errors import OptionError
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
+from quantnas_sr.search_space import SearchNetwork
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/costs.md"
 
@@ -90,3 +93,23 @@ def test_what_the_edges_run_is_all_that_a_cost_has_to_know_of_a_network():
     assert table.tolist() == [[0, 0], [40, 640], [80, 1280]]
     with pytest.raises(TypeError, match="Linear is not searched"):
         edge_costs(torch.nn.Linear(1, 1))
+
+
+def test_a_search_network_of_ones_own_has_costs_by_what_every_search_network_declares():
+    """Its slots have other names than its layers, and a layer outside of them has a fixed cost."""
+
+    class OneSlot(SearchNetwork):
+        def __init__(self) -> None:
+            super().__init__([4, 8], "softmax", (5.0, 0.5))
+            self.add_alphas({"middle": 1})
+
+        def edge_names(self):
+            return {"middle": ["4bit", "8bit"]}
+
+        def example(self):
+            return nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=1)), {"1": "middle"}
+
+    net = OneSlot()
+    macs = 5 * 7 * 2 * 2 * 9
+    assert edge_costs(net, "bitops", (5, 7))["middle"].tolist() == [[16 * macs, 64 * macs]]
+    assert fixed_cost(net, "bitops", (5, 7)) == 32**2 * 5 * 7 * 3 * 2

@@ -1,23 +1,25 @@
 """The picture of a genotype says all that the genotype says, legibly, and the same every time."""
 
+import functools
 import itertools
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List
 
 import cv2
 import pytest
 import torch
 from reference import golden_genotype, golden_json
-from torch import Tensor, nn
+from skeletons import SKELETONS, register
 
 from quantnas_sr.errors import GenotypeError, MissingExtraError, OptionError
 from quantnas_sr.report import draw_genotype
 from quantnas_sr.report.drawing import draw
 from quantnas_sr.report.drawing.pen import fill_of
-from quantnas_sr.search_space import DerivedNetwork, Genotype, SearchSpace, get_search_space, register_search_space
+from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
 from quantnas_sr.search_space import space as space_module
 
 pytest.importorskip("matplotlib")
@@ -25,38 +27,19 @@ pytest.importorskip("matplotlib")
 OPERATIONS = {
     "basic": ("simple_5x5_grouped_3", "conv_5x1_1x5", "growth2_3x3", "simple_1x1", "decenc_3x3_3_g3"),
     "rfdn": ("simple_3x3", "growth1_5x5", "conv_3x1_1x3", "simple_11x11"),
+    **dict.fromkeys(SKELETONS, ("simple_3x3", "DWS_5x5", "growth2_3x3", "simple_11x11_grouped_full_d10")),
     "two_arms": ("simple_15x15_grouped_full_d100", "DWS_5x5", "3x3_increase_2", "skip_connect", "decenc_3x3_2_g2"),
 }
 EVERY_SPACE = pytest.mark.parametrize("name", OPERATIONS)
 
 
-class TwoArms(nn.Module):
-    """A user's skeleton: slots with no, one and two numbers, and one that stands in two places."""
-
-    def __init__(self, fill, scale: int, num_feat: int, num_block: int, norm: str) -> None:
-        super().__init__()
-        width = 3 * scale**2
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 1), fill("featureextraction", width, width))
-        arms = [[fill(f"{arm}_{i}_0", width, width) for arm in ("left", "right")] for i in range(num_block)]
-        self.cells = nn.ModuleList(map(nn.ModuleList, arms))
-        self.neck = nn.Sequential(
-            fill("neck_0", width, width), fill("neck_1", width, width), fill("neck_1", width, width)
-        )
-        self.shuffle = nn.PixelShuffle(scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for left, right in self.cells:
-            x = left(x) + right(x)
-        return self.shuffle(self.neck(x))
-
-
 @pytest.fixture(autouse=True)
-def two_arms() -> Iterator[None]:
-    candidates = dict.fromkeys(("featureextraction", "left", "right", "neck"), OPERATIONS["two_arms"])
-    register_search_space(SearchSpace("two_arms", TwoArms, {"default": candidates}, num_feat=12, num_block=2))
+def users_spaces() -> Iterator[None]:
+    for name in SKELETONS:
+        register(name, OPERATIONS[name])
     yield
-    del space_module._SPACES["two_arms"]
+    for name in SKELETONS:
+        del space_module._SPACES[name]
 
 
 def a_genotype(name: str, **changes: Any) -> Genotype:
@@ -90,11 +73,37 @@ def assert_says_all(words: List[str], genotype: Genotype) -> None:
         assert bit_line == f"{bits} bit", slot
 
 
+@functools.cache
+def layout_of(name: str) -> Dict[str, Any]:
+    """A picture of a genotype with a long origin: its texts, panels, wires and marks with their places, in pixels."""
+    found: Dict[str, Any] = {}
+    real_page = draw.page
+
+    @contextmanager
+    def page(*args: Any) -> Iterator[Any]:
+        with real_page(*args) as pen:
+            yield pen
+            axes = pen._axes
+            found["texts"] = [(text.get_text(), text.get_window_extent()) for text in axes.texts]
+            panels = [patch for patch in axes.patches if "FancyBbox" in type(patch).__name__]
+            found["panels"] = [panel.get_window_extent() for panel in panels]
+            found["blocks"] = [panel.get_window_extent() for panel in panels if panel.zorder == 2]
+            found["wires"] = [line.get_transform().transform(line.get_xydata()) for line in axes.lines]
+            circles = [patch for patch in axes.patches if type(patch).__name__ == "Circle"]
+            found["pluses"] = {circle.center for circle in circles if circle.radius > 0.05}
+            found["dots"] = {circle.center for circle in circles if circle.radius < 0.05}
+            found["page"] = axes.get_window_extent()
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(draw, "page", page)
+        draw_genotype(a_genotype(name, origin={"command": "quantnas " * 200}), Path(folder) / "net.svg")
+        found["words"] = words_of(Path(folder) / "net.svg")
+    return found
+
+
 @EVERY_SPACE
-def test_every_slot_shows_its_operation_and_bits(name, tmp_path):
-    genotype = a_genotype(name)
-    draw_genotype(genotype, tmp_path / "net.svg")
-    assert_says_all(words_of(tmp_path / "net.svg"), genotype)
+def test_every_slot_shows_its_operation_and_bits(name):
+    assert_says_all(layout_of(name)["words"], a_genotype(name))
 
 
 @pytest.mark.parametrize(("name", "num_feat", "num_block"), [("basic", 36, 3), ("rfdn", 48, 4)])
@@ -130,50 +139,80 @@ def test_rfdn_shows_what_is_not_searched(tmp_path):
     assert "not searched" in words
 
 
-def test_a_users_space_is_drawn_by_the_names_of_its_slots(tmp_path):
-    draw_genotype(a_genotype("two_arms"), tmp_path / "net.svg")
-    words = words_of(tmp_path / "net.svg")
-    titles = [line for line in words if line.isupper() and line != "LR image"]
-    assert titles == ["FEATUREEXTRACTION", "CELL 0", "CELL 1", "NECK"]
+def titles_in(words: List[str]) -> List[str]:
+    return [line for line in words if line.isupper() and line.replace(" × ", "X").replace(" ", "").isalnum()]
+
+
+@pytest.mark.parametrize(
+    "name, titles",
+    [
+        ("two_arms", ["STEM", "CELL 0", "CELL 1", "NECK", "SHUFFLE"]),
+        ("dense", ["HEAD", "BLOCK 0", "BLOCK 1", "HEAD", "UP"]),
+        ("unet", ["HEAD", "DOWN", "EXPAND", "FUSE", "UP"]),
+    ],
+)
+def test_a_users_space_is_drawn_in_the_groups_of_its_modules(name, titles):
+    assert titles_in(layout_of(name)["words"]) == titles
+
+
+def test_a_users_space_shows_what_is_not_searched_and_what_stands_twice():
+    words = layout_of("two_arms")["words"]
     assert "neck_1 × 2" in words and "neck_0" in words
-    assert "not searched" not in words
+    assert words_in_box(words, "stem 1x1") == ["32 bit"] and "not searched" in words
 
 
-@pytest.fixture
-def drawn(monkeypatch) -> Dict[str, List[Tuple[str, Any]]]:
-    """After a picture was drawn: its texts and its panels with the places on the page that they take, in pixels."""
-    found: Dict[str, List[Tuple[str, Any]]] = {}
-    real_page = draw.page
+def test_results_that_are_gathered_and_cells_that_look_alike_are_drawn_as_such():
+    words = layout_of("branching")["words"]
+    assert words.count("sum") == words.count("product") == words.count("concatenation") == 1
+    assert words.count("c_2") == words.count("ADQ") == 1 and "× 2" in words and "CELL 0 TO 1" in words
+    assert "LEFT · RIGHT · THIRD" in words
 
-    @contextmanager
-    def page(*args: Any) -> Iterator[Any]:
-        with real_page(*args) as pen:
-            yield pen
-            axes = pen._axes
-            found["texts"] = [(text.get_text(), text.get_window_extent()) for text in axes.texts]
-            panels = [patch for patch in axes.patches if "FancyBbox" in type(patch).__name__]
-            found["panels"] = [("panel", panel.get_window_extent()) for panel in panels]
-            found["page"] = [("page", axes.get_window_extent())]
 
-    monkeypatch.setattr(draw, "page", page)
-    return found
+def test_what_comes_from_elsewhere_is_named():
+    words = layout_of("unet")["words"]
+    assert words[words.index("concatenation") + 1] == "of EXPAND, HEAD"
+    assert "resized image" in words
+    assert layout_of("dense")["words"].count("concatenation") == 2
+
+
+def test_wires_that_cannot_be_drawn_are_left_out_and_the_picture_says_so():
+    words = layout_of("crossed")["words"]
+    assert "Slots in the order of the skeleton; how they are wired is not drawn" in words
+    for name in set(OPERATIONS) - {"crossed"}:
+        assert not [line for line in layout_of(name)["words"] if "wired" in line], name
+
+
+@pytest.mark.parametrize(
+    "name, pluses, dots",
+    [("basic", 4, 4), ("rfdn", 2 * 4 + 2, 2 * 4 + 1), ("two_arms", 2, 2), ("dense", 3, 2 * 3), ("branching", 1, 4)],
+)
+def test_every_branch_and_every_sum_has_its_mark(name, pluses, dots):
+    """A plus where results are added, a dot where a result is used twice; a cell that stands twice is drawn once."""
+    assert (len(layout_of(name)["pluses"]), len(layout_of(name)["dots"])) == (pluses, dots)
 
 
 @EVERY_SPACE
-def test_words_do_not_meet(name, tmp_path, drawn):
-    draw_genotype(a_genotype(name), tmp_path / "net.svg")
-    for (words, box), (others, other) in itertools.combinations(drawn["texts"], 2):
+def test_words_do_not_meet(name):
+    for (words, box), (others, other) in itertools.combinations(layout_of(name)["texts"], 2):
         overlap = min(box.x1, other.x1) - max(box.x0, other.x0), min(box.y1, other.y1) - max(box.y0, other.y0)
         assert min(overlap) < 2, (words, others)
 
 
 @EVERY_SPACE
-def test_words_stay_in_their_box_and_on_the_page(name, tmp_path, drawn):
-    draw_genotype(a_genotype(name, origin={"command": "quantnas " * 200}), tmp_path / "net.svg")
-    ((_, page),) = drawn["page"]
+def test_wires_do_not_run_through_boxes(name):
+    for wire, box in itertools.product(layout_of(name)["wires"], layout_of(name)["blocks"]):
+        for (x0, y0), (x1, y1) in zip(wire, wire[1:]):
+            across = min(max(x0, x1), box.x1) - max(min(x0, x1), box.x0) > 1 or (x0 == x1 and box.x0 < x0 < box.x1)
+            along = min(max(y0, y1), box.y1) - max(min(y0, y1), box.y0) > 1 or (y0 == y1 and box.y0 < y0 < box.y1)
+            assert not (across and along), (wire, box)
+
+
+@EVERY_SPACE
+def test_words_stay_in_their_box_and_on_the_page(name):
+    drawn = layout_of(name)
     for words, text in drawn["texts"]:
         x, y = (text.x0 + text.x1) / 2, (text.y0 + text.y1) / 2
-        around = [page, *(panel for _, panel in drawn["panels"] if panel.contains(x, y))]
+        around = [drawn["page"], *(panel for panel in drawn["panels"] if panel.contains(x, y))]
         assert all(box.contains(text.x0, text.y0) and box.contains(text.x1, text.y1) for box in around), words
 
 
@@ -187,7 +226,7 @@ def test_origin_is_told_as_it_is(tmp_path):
     assert "Origin: run x4 $a$ <b>, seeds 1, 2" in words_of(tmp_path / "net.svg")
 
 
-@EVERY_SPACE
+@pytest.mark.parametrize("name", ["basic", "rfdn", "two_arms"])
 def test_png_can_be_opened_and_is_large_enough_to_print(name, tmp_path):
     draw_genotype(a_genotype(name), str(tmp_path / "net.png"))
     image = cv2.imread(str(tmp_path / "net.png"))

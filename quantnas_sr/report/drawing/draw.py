@@ -9,7 +9,8 @@ from quantnas_sr.cost.summary import derived_network
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.report.drawing.page import Page
 from quantnas_sr.report.drawing.pen import CHARACTER_WIDTH, Line, Pen, page, require_matplotlib, width_of
-from quantnas_sr.report.drawing.wiring import NORM_LABELS, diagram_of
+from quantnas_sr.report.drawing.trace import NORM_LABELS
+from quantnas_sr.report.drawing.wiring import diagram_of
 from quantnas_sr.search_space import DerivedNetwork, Genotype
 
 FORMATS = (".png", ".svg")

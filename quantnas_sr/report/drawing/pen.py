@@ -1,4 +1,4 @@
-"""A pen for diagrams: boxes, wires and words on a page measured in inches. Only this file knows matplotlib."""
+"""A pen for diagrams, which measures in inches. No other file of this folder uses matplotlib."""
 
 import math
 from contextlib import contextmanager
