@@ -74,7 +74,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(parse_options)
     def parse(root_path: str, is_train: bool = True) -> Any:
         given = _arguments()
-        raw = None if given.opt is None else read_options(given.opt)
+        raw = None if given.opt is None else read_options(given.opt, basicsr_options.ordered_yaml()[0])
         ours = is_our_run(raw)
         if ours:
             force(raw, given.force_yml)
