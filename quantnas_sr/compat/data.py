@@ -6,8 +6,10 @@ from typing import Any, Dict, Optional
 
 import cv2
 import numpy as np
+from basicsr.data import single_image_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.utils import bgr2ycbcr
 
 from quantnas_sr.errors import DataError
 
@@ -88,6 +90,12 @@ def _name_pair(dataset: PairedImageDataset, pair: Dict[str, str]) -> str:
     if dataset.file_client.backend == "lmdb":
         gt, lq = os.path.join(dataset.gt_folder, gt), os.path.join(dataset.lq_folder, lq)
     return f"{gt} / {lq}"
+
+
+def take_luma_of_single_images() -> None:
+    """``SingleImageDataset`` with ``color: y`` takes red for blue: it converts its BGR images as if they were RGB."""
+    if hasattr(single_image_dataset, "rgb2ycbcr"):
+        single_image_dataset.rgb2ycbcr = bgr2ycbcr
 
 
 class _Failure:

@@ -6,7 +6,7 @@ since the base's keys are not its own.
 """
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 import yaml
 from basicsr.utils import options as basicsr_options
@@ -99,15 +99,15 @@ def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
 _Loader = with_base(yaml.SafeLoader)
 
 
-def load_options(path: Union[str, Path]) -> Any:
-    """The plain data of an options file, merged into the file that it is based on.
+def load_options(path: Union[str, Path], loader: Optional[type] = None) -> Any:
+    """The plain data of an options file, merged into the file that it is based on. Arguments as of `read_options`.
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
         OptionError: the file that it is based on cannot be read.
     """
     with open(path, "rb") as stream:
-        return yaml.load(stream, Loader=_Loader)
+        return yaml.load(stream, Loader=loader or _Loader)
 
 
 def lineage(path: Union[str, Path]) -> List[Path]:

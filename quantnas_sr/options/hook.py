@@ -73,7 +73,7 @@ def _forced_value(text: str, where: str) -> Any:
 def _read(path: Optional[str]) -> Tuple[Any, Optional[OptionError]]:
     """The options of a file, or why they cannot be read. BasicSR may yet read them, and then they are not ours."""
     try:
-        return (None if path is None else read_options(path)), None
+        return (None if path is None else read_options(path, basicsr_options.ordered_yaml()[0])), None
     except OptionError as error:
         return None, error
 

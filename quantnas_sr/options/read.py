@@ -1,7 +1,7 @@
 """Options files as data for commands: the file itself, and the parts of a search that commands work with."""
 
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
 import yaml
@@ -18,14 +18,18 @@ from quantnas_sr.search_space import Supernet
 Options = Dict[str, Any]
 
 
-def read_options(path: Union[str, Path]) -> Options:
-    """The plain data of an options file, and of what it is based on.
+def read_options(path: Union[str, Path], loader: Optional[type] = None) -> Options:
+    """The plain data of an options file, merged into the file that it is based on.
+
+    Args:
+        path: the file.
+        loader: of YAML; one that follows ``base:``, as by default.
 
     Raises:
         OptionError: it cannot be read, or is not a mapping in plain YAML.
     """
     try:
-        opt = load_options(path)
+        opt = load_options(path, loader)
     except OSError as error:
         raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
