@@ -22,7 +22,7 @@ _ERROR = re.compile(r"(basicsr (train|test): |[\w.]*(Error|Exception|Interrupt)\
 
 
 class Interrupted(QuantNASError):
-    """The command was ended from outside."""
+    """The command was stopped before its end."""
 
 
 class Outcome(NamedTuple):
@@ -40,7 +40,7 @@ def run_logged(
     Args:
         command: what to run, in the working directory.
         log: the file; its folder exists.
-        environment: added to this process's own, where a variable that is set already stays.
+        environment: variables of the command; one that this process has already keeps its value.
         stop: ends the command and its children when it is set.
         tick: called with the seconds since the last call, several times a second.
 
