@@ -1,8 +1,8 @@
 """MACs, BitOps, parameters, packed size and latency.
 
 - `count`: of any network; `edge_costs`, `expected_cost`: of a supernet's alphas
-- `COST_REGISTRY`, `Cost`: what a search may keep small
-- `Budget`: a limit for the derived network, and the best genotype under it
+- `COST_REGISTRY`, `Cost`: the costs that a search can penalise or limit
+- `Budget`: a limit for the cost of the derived network, and the most probable genotype within it
 - `sample_genotypes`: random genotypes within a range of cost
 """
 

@@ -1,4 +1,4 @@
-"""A limit for the cost of the derived network, and the best genotype under it."""
+"""A limit for the cost of the derived network, and the most probable genotype within it."""
 
 from typing import Any, Dict, Mapping, Tuple, Union
 

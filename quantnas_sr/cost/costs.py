@@ -1,4 +1,4 @@
-"""What a search may keep small: ``cost:`` of the options. A new one is one registered class."""
+"""Costs that a search can penalise or limit: registered classes, by the name in ``cost:`` of the options."""
 
 from typing import Any, Mapping, Optional, Tuple, Union
 
@@ -20,20 +20,20 @@ COST_REGISTRY = _LowerCaseRegistry("cost")
 
 
 class Cost:
-    """What a layer costs. Options beside ``type`` in ``cost: {type: ..., ...}`` are arguments of the class."""
+    """A function from a layer to its cost. In ``cost: {type: NAME, ...}`` the other keys are arguments of the class."""
 
-    #: What the sum over a network is counted in.
+    #: The unit of the cost.
     unit: str = ""
-    #: What a budget is given in, if not in the unit, and how much of the unit that is.
+    #: The unit that people read and write, such as in a budget, and how many of `unit` it is; None if it is the same.
     shown: Optional[Tuple[str, float]] = None
 
     @property
     def name(self) -> str:
-        """As it is registered."""
+        """The name that the class is registered under."""
         return type(self).__name__.lower()
 
     def of(self, layer: LayerCost) -> float:
-        """The cost of one layer at its bit width, at least 0. Layers, and the places of a slot, are added up."""
+        """The cost of one layer at its bit width, at least 0. The cost of a network is the sum over its layers."""
         raise NotImplementedError
 
 
@@ -50,7 +50,7 @@ class BitOps(Cost):
 
 @COST_REGISTRY.register()
 class MACs(Cost):
-    """Multiply-adds, whatever the width."""
+    """Multiply-adds, whatever their bit width."""
 
     unit = "MACs"
     shown = "GMACs", 1e9
@@ -61,7 +61,7 @@ class MACs(Cost):
 
 @COST_REGISTRY.register()
 class Params(Cost):
-    """Weights of the convolutions, whatever the width; steps of quantizers and slopes of PReLU are not among them."""
+    """Number of weights of convolutions, whatever their bit width, without quantization steps and slopes of PReLU."""
 
     unit = "weights"
 

@@ -1,4 +1,4 @@
-"""Random search: genotypes that are drawn instead of found (the paper's appendix F)."""
+"""Random search: random genotypes within a range of cost (the paper's appendix F)."""
 
 from typing import List, Optional, Tuple
 
@@ -18,13 +18,13 @@ def sample_genotypes(
     """Draw different genotypes, every one of the space with the same probability.
 
     Args:
-        net: the supernet whose candidates are drawn from; its weights do not matter.
+        net: the supernet whose candidates are chosen from; its weights do not matter.
         number: how many.
         seed: the same seed draws the same.
-        gbitops: lowest and highest GBitOps for a 32x32 input; those outside are drawn again.
+        gbitops: lowest and highest GBitOps for a 32x32 input; genotypes outside are rejected.
 
     Raises:
-        OptionError: there are not so many genotypes in this range, or too few to be met by chance.
+        OptionError: this range has fewer genotypes, or so few that random draws do not find them.
     """
     costs = {name: table.numpy().reshape(-1) for name, table in edge_costs(net).items()}
     fixed = fixed_cost(net)

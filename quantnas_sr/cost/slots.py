@@ -1,4 +1,4 @@
-"""What every edge of a supernet costs, and the differentiable cost of its alphas (eq. 8)."""
+"""The cost of every edge of a supernet, and the differentiable cost of its alphas (eq. 8)."""
 
 from collections import defaultdict
 from functools import lru_cache, singledispatch
@@ -13,7 +13,7 @@ from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space import SearchNetwork, Slot, Supernet, get_search_space
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 
-#: By slot, and for each of its operations: the layers that it runs for one image, at all the places of the slot.
+#: By slot, for each of its operations: the layers that it computes for one image, at all places of the slot.
 EdgeLayers = Dict[str, List[List[LayerCost]]]
 
 

@@ -1,4 +1,4 @@
-"""The cost of a genotype in words and numbers."""
+"""The cost of a network as a text and as plain data."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def derived_network(path: str) -> DerivedNetwork:
 
 
 def as_dict(cost: NetworkCost) -> dict:
-    """All figures as plain data: totals, and a row for each layer."""
+    """The totals and the cost of each layer as plain data."""
     return {
         "size": list(cost.size),
         "params": cost.params,

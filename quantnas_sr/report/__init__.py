@@ -1,4 +1,4 @@
-"""Pictures of what a search found, and the report of a sweep."""
+"""Drawings of genotypes, comparisons of images, and the report of a sweep."""
 
 from quantnas_sr.report.crops import bicubic, draw_crops
 from quantnas_sr.report.drawing.draw import draw_genotype

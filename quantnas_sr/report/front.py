@@ -1,4 +1,4 @@
-"""The front of a sweep: which networks nobody beats at their cost, and the picture of it."""
+"""The Pareto front of a sweep, the networks that no other one beats at their cost, and its plot."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ def pareto_front(points: Sequence[Tuple[float, float]], lower_is_better: bool = 
 
 
 def by_setting(records: Sequence[Record]) -> Dict[str, List[Record]]:
-    """The records of each setting, all its seeds."""
+    """The records of each setting, one for each seed."""
     groups: Dict[str, List[Record]] = {}
     for record in records:
         groups.setdefault(record.setting, []).append(record)

@@ -1,4 +1,4 @@
-"""The images of a test set: bicubic upsampling as a reference, and crops of what each network made of them."""
+"""The images of a test set: the scores of bicubic upsampling, and crops of the output of each network."""
 
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple

@@ -18,7 +18,7 @@ from quantnas_sr.sweep.process import run_logged
 
 STAGES = ("search", "train", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
-#: How much of a stage's time may be missing after a SIGKILL.
+#: Seconds between two saves of the time that a stage has taken: so much may be missing after a SIGKILL.
 SAVE_SECONDS = 5.0
 
 #: {test set: {metric: value}}
@@ -27,7 +27,7 @@ Metrics = Dict[str, Dict[str, float]]
 
 @dataclass
 class Stage:
-    """How far a stage is. ``started`` stays after an interruption: then the run goes on from its checkpoint."""
+    """The progress of a stage. After an interruption ``started`` is still true, and the run resumes its checkpoint."""
 
     started: bool = False
     done: bool = False
@@ -36,7 +36,7 @@ class Stage:
 
 @dataclass
 class State:
-    """What a job has done so far; ``failed`` is the stage and the reason, when it was left out."""
+    """The progress of a job; ``failed`` is the stage that failed and the reason, if the job was left out."""
 
     stages: Dict[str, Stage] = field(default_factory=lambda: {name: Stage() for name in STAGES})
     metrics: Metrics = field(default_factory=dict)
@@ -59,7 +59,7 @@ class SweepJob:
         return self.folder / f"{stage}.yml"
 
     def options(self, stage: str) -> Dict[str, Any]:
-        """As plain data.
+        """The options of a stage as plain data.
 
         Raises:
             OptionError: the file is missing or not YAML.
@@ -71,10 +71,10 @@ class SweepJob:
             raise OptionError(f"{path}: the options of this job cannot be read") from None
 
     def load(self) -> State:
-        """The state; that of a job which has not begun, if there is none yet.
+        """The saved state, or a new one if the job has not begun.
 
         Raises:
-            OptionError: the file is there and cannot be read.
+            OptionError: the state file is not that of a job.
         """
         path = self.folder / "state.json"
         if not path.is_file():
@@ -93,10 +93,10 @@ class SweepJob:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else runs this job meanwhile.
+        """Within the block no other process can run this job.
 
         Raises:
-            QuantNASError: somebody does.
+            QuantNASError: another process is running it.
         """
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
@@ -110,10 +110,10 @@ class SweepJob:
 
 
 def run_job(job: SweepJob, retries: int, threads: int, stop: Optional[Event] = None) -> None:
-    """Run the stages that are not done yet; after ``retries`` further attempts the job is left out with its reason.
+    """Run the stages that are not done yet. A job that fails ``retries`` times and once more is left out.
 
     Raises:
-        Interrupted: ``stop`` was set; the state can be gone on from.
+        Interrupted: ``stop`` was set; the next call continues from the saved state.
         QuantNASError: another process is running this job.
     """
     with job.locked():

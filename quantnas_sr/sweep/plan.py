@@ -46,7 +46,7 @@ class Sources(NamedTuple):
 
 
 def _sibling(search: Path, stage: str) -> Path:
-    read_options(search)  # an error at the door
+    read_options(search)  # a file that cannot be read is named before its siblings are
     for path in lineage(search):
         sibling = path.with_name(path.name.replace("search", stage))
         if sibling != path and sibling.is_file():
@@ -80,10 +80,10 @@ def load_sources(sources: Sources, changes: Mapping[str, Sequence[str]]) -> Dict
 
 
 def change_option(options: Options, change: str, where: str) -> None:
-    """Set ``key:sub=value`` in place, as BasicSR's --force_yml; the value is YAML. Only the last key may be new.
+    """Set ``key:sub=value`` in place, as BasicSR's --force_yml does; the value is YAML. Only the last key may be new.
 
     Raises:
-        OptionError: it is not of this form, or goes through a key that is not there.
+        OptionError: the change has another form, or one of its keys but the last is not there.
     """
     keys, equals, value = change.partition("=")
     *parents, last = keys.strip().split(":")
@@ -161,10 +161,10 @@ def plan_jobs(
 
 
 def check_chain(options: Mapping[str, Options], sources: Sources) -> None:
-    """Check all that can be known before a search: some genotype of the space stands in for the one to be found.
+    """Check the options of all stages, with some genotype of the space in place of the one that will be found.
 
     Raises:
-        QuantNASError: one line, with the file.
+        QuantNASError: one line that names the file.
     """
     stand_in = supernet_of(options["search"], str(sources.search)).genotype().to_dict()
     for stage, path in zip(STAGES, sources):
@@ -194,7 +194,7 @@ def _check_unchanged(job: SweepJob, options: Mapping[str, Options]) -> None:
 
 
 def first_changed_option(before: Any, after: Any, key: str = "") -> str:
-    """In words; empty when there is none.
+    """The first option that differs, in words; empty when there is none.
 
     >>> first_changed_option({"train": {"total_iter": 100}}, {"train": {"total_iter": 200}})
     'train.total_iter was 100 and is 200'

@@ -21,7 +21,7 @@ GRACE_SECONDS = 5
 
 
 class Interrupted(QuantNASError):
-    """The command was ended from outside."""
+    """The command was stopped before its end."""
 
 
 def run_logged(
@@ -32,7 +32,7 @@ def run_logged(
     Args:
         command: what to run, in the working directory.
         log: the file; its folder exists.
-        environment: added to this process's own, where a variable that is set already stays.
+        environment: variables of the command; one that this process has already keeps its value.
         stop: ends the command and its children when it is set.
         tick: called with the seconds since the last call, several times a second.
 

@@ -1,4 +1,4 @@
-"""What the jobs of a sweep found, read from their folders."""
+"""The results of the jobs of a sweep, read from their folders."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Record:
 
     @property
     def setting(self) -> str:
-        """What its seeds have in common.
+        """The penalty or budget, which records of several seeds have in common.
 
         >>> from types import SimpleNamespace
         >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4))

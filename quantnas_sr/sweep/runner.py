@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep on this machine or a cluster, and tells how far they are."""
+"""Runs the jobs of a sweep on this machine or a cluster, and shows their progress."""
 
 import signal
 import time
@@ -21,28 +21,28 @@ POLL_SECONDS = 0.5
 
 
 class Future(Protocol):
-    """What is known about a job that was started: of `concurrent.futures`, or of submitit."""
+    """A job that was started: a future of `concurrent.futures` or of submitit."""
 
     def done(self) -> bool:
         """Whether it has ended."""
 
     def exception(self) -> Optional[BaseException]:
-        """What it raised."""
+        """The exception that it ended with, if any."""
 
 
 def run_sweep(
     jobs: Sequence[SweepJob], at_once: Optional[int], retries: int, slurm: Optional[Sequence[str]] = None
 ) -> None:
-    """Run all that is not done yet.
+    """Run every stage of the jobs that is not done yet.
 
     Args:
         jobs: of `plan_jobs`.
-        at_once: how many at the same time; None: one on this machine, as many as there are on a cluster.
-        retries: further attempts of a job that fails. Then it is left out, see `collect`.
+        at_once: number of jobs at the same time; None: one on this machine, all of them on a cluster.
+        retries: further attempts of a job that fails, before it is left out, see `collect`.
         slurm: ``key=value`` for Slurm; None runs on this machine.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, or SIGTERM. All that was started is ended; a second call goes on.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM. What was started has been ended; the next call continues.
         QuantNASError: a job is being run by another process, or Slurm cannot be used.
     """
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def _run_here(jobs: Sequence[SweepJob], at_once: int, retries: int) -> Iterator[
 
 
 def _watch(jobs: Sequence[SweepJob], futures: Sequence[Future]) -> None:
-    """A bar over all stages, and a line for each that ends, until every job has."""
+    """A progress bar over all stages, and a line for each stage that ends, until every job has ended."""
     told: Set[Tuple[str, str]] = set()
     earlier = {(job.name, stage) for job in jobs for stage in STAGES if job.load().stages[stage].done}
     with tqdm(total=len(jobs) * len(STAGES), initial=len(earlier), unit="stage", smoothing=0) as bar:

@@ -10,18 +10,18 @@ from quantnas_sr.cpus import available_cpus
 from quantnas_sr.errors import MissingExtraError, OptionError
 from quantnas_sr.sweep.job import SweepJob, run_job
 
-#: Words that submitit has for every kind of cluster; all others are sbatch's own.
+#: Parameters that submitit has for every kind of cluster; all others are those of sbatch.
 COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node", "timeout_min")
 
 
 class ClusterJob:
-    """What runs on a node. After a time limit or a preemption submitit calls `checkpoint` and submits it again."""
+    """Runs a job on a node. After a time limit or a preemption submitit calls `checkpoint`."""
 
     def __call__(self, job: SweepJob, retries: int) -> None:
         run_job(job, retries, threads=available_cpus())
 
     def checkpoint(self, *args: Any) -> Any:
-        """Go on from the checkpoints."""
+        """Submit the job again, to continue from its checkpoints."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *args)
@@ -48,12 +48,12 @@ def parse_parameters(given: Sequence[str]) -> Dict[str, Any]:
 def run_on_cluster(
     jobs: Sequence[SweepJob], given: Sequence[str], at_once: Optional[int], retries: int, cluster: str = "slurm"
 ) -> Iterator[List[Any]]:
-    """Submit every job; whoever leaves by an exception cancels them. Yields submitit's futures.
+    """Submit every job; an exception within the block cancels them. Yields submitit's futures.
 
     Args:
-        jobs: of `plan_jobs`; their folders are seen by the nodes under the same path.
+        jobs: of `plan_jobs`; the nodes must find their folders under the same path.
         given: ``key=value``, see `parse_parameters`.
-        at_once: the most that may run at the same time; None: no limit.
+        at_once: the largest number of jobs that run at the same time; None: no limit.
         retries: as `run_job`.
         cluster: ``slurm``; or ``local``, submitit's processes on this machine.
 

@@ -15,16 +15,16 @@ from quantnas_sr.search_space import DerivedNetwork, Genotype
 
 FORMATS = (".png", ".svg")
 MARGIN = 0.2
-#: Of a page, so that the caption has room.
+#: Least width of a page in inches, so that the caption has room.
 MIN_WIDTH = 6.5
 #: The caption: size of the font in points, height of a line and of the legend above it in inches.
 FONT_SIZE, LINE_HEIGHT, LEGEND_HEIGHT = 8, 0.17, 0.4
-#: Of a paragraph of the caption: ``origin`` may say anything.
+#: Most lines of a paragraph of the caption; ``origin`` may be of any length.
 MAX_LINES = 3
 
 
 def draw_genotype(source: Union[str, Path, Genotype], output: Union[str, Path]) -> None:
-    """Draw the network of a genotype: what stands in every slot, how many bits wide, and what it all costs.
+    """Draw the network of a genotype: the operation and bit width of every slot, the wiring, and the cost.
 
     The same genotype gives the same bytes. The words in an SVG are text, to be searched and edited.
 
@@ -61,7 +61,7 @@ def _draw(genotype: Genotype, cost: NetworkCost, output: Path) -> None:
 
 
 def draw_legend(pen: Pen, x: float, y: float, bits: Sequence[int], fixed_bits: Sequence[int]) -> None:
-    """What the colours, and dashed borders if there are any, mean."""
+    """The meaning of the colours, and of dashed borders if there are any."""
     entries = [(f"{b} bit", b, False) for b in bits]
     entries += [("not searched", fixed_bits[0], True)] if fixed_bits else []
     for words, b, dashed in entries:
@@ -72,7 +72,7 @@ def draw_legend(pen: Pen, x: float, y: float, bits: Sequence[int], fixed_bits: S
 
 
 def caption_of(genotype: Genotype, cost: NetworkCost, note: str, width: float) -> List[str]:
-    """The lines below the picture: what the network is, what it costs, where it came from."""
+    """The lines below the picture: the network, its cost, and its origin."""
     g, size = genotype, "×".join(map(str, cost.size))
     blocks = "1 block" if g.num_block == 1 else f"{g.num_block} blocks"
     norm = NORM_LABELS[g.norm] or "no normalisation"

@@ -1,4 +1,4 @@
-"""How the groups of a diagram stand on a page: from left to right, and on in the next row where they do not fit."""
+"""The layout of a diagram: groups from left to right, continued in the next row where they do not fit."""
 
 from typing import List, NamedTuple, Sequence, Tuple
 
@@ -8,7 +8,7 @@ from quantnas_sr.report.drawing.pen import Line, Pen, Point, fitted, width_of
 MAX_WIDTH = 10.0
 TITLE_HEIGHT = 0.22
 GROUP_GAP, ROW_GAP = 0.28, 0.3
-#: Between the groups and the wire that runs beside them to the next row.
+#: Distance of the groups from the wire that runs beside them to the next row.
 CHANNEL = 0.14
 END_WIDTH = 0.36
 #: How much wider bold capitals are than other words.
@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
     @property
     def inset(self) -> float:
-        """From the frame to where the wire meets the part; what has no wires inside is met at the frame."""
+        """Between the frame and the part; without wires inside, the wire to the group ends at the frame."""
         return PADDING if self.part.wired else 0.0
 
     @property
@@ -33,10 +33,10 @@ class Group(NamedTuple):
 
 
 class Diagram(NamedTuple):
-    """Groups in the order of the signal, and what is to be said about them.
+    """Groups in the order of the signal.
 
-    ``entry`` and ``exit``: lines that say what comes in and goes out. ``fixed_bits``: widths of what was not searched.
-    ``note``: what the reader does not see.
+    ``entry`` and ``exit``: lines that name the input and the output. ``fixed_bits``: bit widths that were not searched.
+    ``note``: a remark for the caption.
     """
 
     groups: Sequence[Group]
@@ -113,7 +113,7 @@ class Page:
 
 
 def draw_end(pen: Pen, x: float, axis: float, lines: Sequence[str]) -> None:
-    """What comes in or goes out, written upwards."""
+    """The input or the output, with its text turned upwards."""
     words = [Line(line, 8) for line in lines]
     height = max(map(width_of, words)) + 0.16
     pen.block(x, axis - height / 2, END_WIDTH, height, bits=None)

@@ -45,12 +45,12 @@ class Part:
 
 
 class Box(Part):
-    """One thing that is computed.
+    """A box for one operation or module.
 
     Args:
-        words: what; at most two lines of it.
+        words: its name; at most two lines of it are shown.
         bits: the bit width of its convolutions, None when it has none.
-        slot: the slot that it stands in, if any; without one it was not searched.
+        slot: the name of its slot; empty for what is not searched.
     """
 
     pointed = True
@@ -86,11 +86,14 @@ class Row(Part):
 
 
 class Sum(Part):
-    """A part between the point where the signal branches and the plus that adds the branch to it."""
+    """A part between the point where the signal branches and the plus that adds the branch to it.
 
-    def __init__(self, main: Part) -> None:
-        self.main = main
-        self.width = LEAD + main.width + GAP + 2 * PLUS_RADIUS
+    ``width`` is that of the branch, where it may be wider than the part.
+    """
+
+    def __init__(self, main: Part, width: float = 0.0) -> None:
+        self.main, self.inside = main, max(main.width, width)
+        self.width = LEAD + self.inside + GAP + 2 * PLUS_RADIUS
         self.up, self.down = main.up, main.down
 
     def draw(self, pen: Pen, x: float, y: float) -> None:
@@ -108,35 +111,33 @@ class Sum(Part):
 
 
 class Residual(Sum):
-    """``main(x) + x``, the wire of x above or below; ``words`` say what else is done to the branch."""
+    """``main(x) + x``, the wire of x above or below; ``words`` name the normalisation of the branch."""
 
     def __init__(self, main: Part, words: str = "", below: bool = False) -> None:
         super().__init__(main)
         self.words, self.side = words, -1 if below else 1
         self.reach = (main.down if below else main.up) + CLEARANCE
-        if below:
-            self.down = self.reach
-        else:
-            self.up = self.reach + (LABEL_HEIGHT if words else 0)
+        extent = self.reach + (LABEL_HEIGHT if words else 0)
+        self.up, self.down = (self.up, extent) if below else (extent, self.down)
 
     def draw_branch(self, pen: Pen, x: float, y: float, end: float) -> None:
         height = y + self.side * self.reach
         pen.wire((x, y), (x, height), (end, height), (end, y + self.side * PLUS_RADIUS), arrow=True)
         if self.words:
-            pen.text((x + end) / 2, height + LABEL_HEIGHT / 2, label(self.words))
+            pen.text((x + end) / 2, height + self.side * LABEL_HEIGHT / 2, label(self.words))
 
 
 class Beside(Sum):
     """``main(x) + side(x)``, the side branch under the middle of the main one."""
 
     def __init__(self, main: Part, side: Part) -> None:
-        super().__init__(main)
+        super().__init__(main, side.width)
         self.side = side
         self.drop = main.down + CLEARANCE + side.up
         self.down = self.drop + side.down
 
     def draw_branch(self, pen: Pen, x: float, y: float, end: float) -> None:
-        low, left = y - self.drop, x + LEAD + (self.main.width - self.side.width) / 2
+        low, left = y - self.drop, x + LEAD + (self.inside - self.side.width) / 2
         pen.wire((x, y), (x, low), (left, low), arrow=self.side.pointed)
         pen.wire((left + self.side.width, low), (end, low), (end, y - PLUS_RADIUS), arrow=True)
         self.side.draw(pen, left, low)
@@ -161,7 +162,7 @@ class Repeat(Part):
 
 
 class Addend(Part):
-    """The sum of the signal and of something from elsewhere, which is named."""
+    """The sum of the signal and a result from another part of the network, which is named."""
 
     pointed = True
 
@@ -179,7 +180,7 @@ class Addend(Part):
 
 
 class Tracks(Part):
-    """Boxes in columns, a row for each kind and no wires: which way the signal takes is not known."""
+    """Boxes in columns, a row for each kind, without wires, for a network whose wiring is not drawn."""
 
     pointed = True
     wired = False
