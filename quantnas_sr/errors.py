@@ -21,12 +21,29 @@ class DataError(QuantNASError):
     """A folder, an LMDB or an image that cannot be used."""
 
 
-class CalibrationError(QuantNASError):
-    """A quantizer of activations is asked to quantize before any batch has set its step."""
+class CheckpointError(DataError, GenotypeError):
+    """A ``.pth`` that cannot be used; whoever asks it for a genotype need not tell the two apart."""
 
-    def __init__(self) -> None:
+
+class NetworkError(QuantNASError):
+    """A network that cannot be run, counted, traced or converted."""
+
+
+class CalibrationError(QuantNASError):
+    """A quantizer of activations is used before calibration: no batch has set its step.
+
+    Args:
+        quantizer: the one that has no step.
+        layer: the layer that reads its output, where the name is known.
+    """
+
+    def __init__(self, quantizer: object = None, layer: str = "") -> None:
+        self.quantizer = quantizer
         super().__init__(
-            "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
+            f"{layer} is reached in evaluation but never was in training, so its input has no quantization step: "
+            f"leave it in full precision (skip: ['{layer}']), or train with it"
+            if layer
+            else "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
         )
 
 

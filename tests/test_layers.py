@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "files", "version", "registration", "compat"),
+    ("errors", "files", "pth", "version", "registration", "compat"),
     ("quantization",),
     ("search_space",),
     ("cost", "mixed_precision"),
@@ -33,10 +33,11 @@ OPEN_FLOORS = (0, len(FLOORS) - 1)
 NARROW = {
     "errors": set(),
     "files": set(),
+    "pth": {"errors"},
     "version": set(),
     "registration": set(),
     "quantization": {"errors"},
-    "search_space": {"quantization", "errors", "files"},
+    "search_space": {"quantization", "errors", "files", "pth"},
 }
 #: Words of a search that nothing below it may say.
 SEARCH_WORDS = ("search_space", "supernet", "genotype", "alphas", "candidate")

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from quantnas_sr.compat.replacing import alike, rebind, replaced
+from quantnas_sr.pth import read_pth
 
 
 def resume_without_cuda() -> None:
@@ -29,7 +30,7 @@ def resume_without_cuda() -> None:
 
 
 def _load_to_cpu(path: str, map_location: Any = None) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return read_pth(path)
 
 
 def distribute_without_cuda() -> None:

@@ -11,9 +11,11 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
 
+from quantnas_sr.errors import CheckpointError
 from quantnas_sr.files import written_aside
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.pth import read_pth
 
 
 def random_state() -> Dict[str, Any]:
@@ -79,13 +81,17 @@ class ExperimentModel(SRModel):
         BasicSR's moving average asks bare weights for ``params_ema``, and a run that started from bare weights goes on
         from a checkpoint with the same ``param_key_g: ~``.
         """
-        content = torch.load(load_path, map_location="cpu", weights_only=True)
+        content = read_pth(load_path)
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{load_path}: holds no state dict")
         keys = [key for key in ("params", "params_ema") if isinstance(content.get(key), dict)]
-        if param_key is None and keys:
-            param_key = keys[0]
-        elif not keys and param_key not in content:
-            param_key = None
-        super().load_network(net, load_path, strict, param_key)
+        if param_key not in content:
+            param_key = keys[0] if keys else None
+        try:
+            super().load_network(net, load_path, strict, param_key)
+        except (RuntimeError, AttributeError) as error:
+            problem = str(error).splitlines()[-1].strip()
+            raise CheckpointError(f"{load_path}: does not fit the network of the options: {problem}") from None
 
     def setup_optimizers(self) -> None:
         """BasicSR's own, and gradient clipping by norm before every step of the weights (``train: grad_clip``)."""
@@ -128,7 +134,7 @@ class ExperimentModel(SRModel):
             return
         with self._saved_aside("training_states", f"{current_iter}.state") as aside:
             super().save_training_state(epoch, current_iter)
-            state = torch.load(aside, map_location="cpu", weights_only=True)
+            state = read_pth(aside)
             state["random"] = random_state()
             state["gradient_scaler"] = self.precision.scaler.state_dict()
             state["best_metric_results"] = _plain(getattr(self, "best_metric_results", {}))
