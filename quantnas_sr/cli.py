@@ -72,11 +72,10 @@ def _cost(args: argparse.Namespace) -> None:
     import quantnas_sr  # noqa: F401
 
     _load_plugins()
-    from quantnas_sr.cost.report import network_of, print_cost
-    from quantnas_sr.options.described import described_network
+    from quantnas_sr.cost.report import print_cost
+    from quantnas_sr.options.described import network_of_file
 
-    network = described_network(args.file)
-    print_cost(args.file, network_of(args.file) if network is None else network, (args.size, args.size), args.json)
+    print_cost(args.file, network_of_file(args.file), (args.size, args.size), args.json)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -180,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.set_defaults(function=_prepare)
 
     cost = commands.add_parser("cost", help="parameters, GMACs and GBitOps of a genotype, or of any network")
-    cost.add_argument("file", help="genotype.yml, the .pth of a trained network, or an options file")
+    cost.add_argument("file", help="genotype.yml, bits_by_layer.yml, the .pth of a trained network, or an options file")
     cost.add_argument("--size", type=int, default=32, help="height and width of the input (32)")
     cost.add_argument("--json", action="store_true", help="print JSON, layer by layer")
     cost.set_defaults(function=_cost)

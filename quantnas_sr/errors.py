@@ -40,8 +40,8 @@ class CalibrationError(QuantNASError):
     def __init__(self, quantizer: object = None, layer: str = "") -> None:
         self.quantizer = quantizer
         super().__init__(
-            f"{layer} is reached in evaluation but never was in training, so its input has no quantization step: "
-            f"leave it in full precision (skip: ['{layer}']), or train with it"
+            f"the layer {layer} is used in evaluation but was not in training, so its input has no quantization step: "
+            "train with it, or leave it in full precision"
             if layer
             else "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
         )

@@ -78,6 +78,6 @@ def description_in(state: Mapping[str, Any]) -> Dict[str, Any]:
         return {}
     try:
         data = json.loads(bytes(extra.tolist()))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

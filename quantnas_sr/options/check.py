@@ -14,8 +14,10 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
+from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.cost.quantized import check_runs_quantized
 from quantnas_sr.data.check import check_paired_dataset
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError, check_arguments, unknown
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
@@ -167,6 +169,9 @@ def _check_network(opt: Options) -> Optional[nn.Module]:
     if not _ours(cls):
         return None
     net = _check_built(cls, network, "network_g")
+    if isinstance(net, QuantizedArch):
+        with _errors_at("network_g"):
+            check_runs_quantized(net)
     scale = getattr(getattr(net, "genotype", None), "scale", opt.get("scale"))
     if isinstance(net, DerivedNetwork) and opt.get("scale", scale) != scale:
         raise OptionError(f"scale: {opt['scale']} here, {scale} in the genotype {network['genotype']}")

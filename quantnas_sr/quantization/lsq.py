@@ -193,7 +193,7 @@ class LSQActivation(nn.Module):
             return
         if not self.calibration > 0:
             if not self.training:
-                raise CalibrationError
+                raise CalibrationError(self)
             self.observe()
             self.full_precision(x)
             self.calibrate()

@@ -1,12 +1,13 @@
-"""The network that a genotype describes."""
+"""The network that a genotype describes, and how it comes out of a checkpoint."""
 
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
 from torch import Tensor, nn
 
-from quantnas_sr.errors import GenotypeError
+from quantnas_sr.errors import CalibrationError, GenotypeError
 from quantnas_sr.pth import EXTRA_STATE, description_in, read_state
+from quantnas_sr.quantization import naming_layer
 from quantnas_sr.search_space.genotype import Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 from quantnas_sr.search_space.space import get_search_space
@@ -45,7 +46,10 @@ class DerivedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
-        return self.skeleton(x)
+        try:
+            return self.skeleton(x)
+        except CalibrationError as error:
+            raise naming_layer(error, self.skeleton) from None
 
     def get_extra_state(self) -> Tensor:
         """The genotype in the state dict: JSON as bytes."""
@@ -82,6 +86,8 @@ def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNet
     """
     if "quantized_arch" in description_in(state):
         raise GenotypeError(f"{path}: is the checkpoint of a QuantizedArch, which has no genotype")
+    if EXTRA_STATE not in state:
+        raise GenotypeError(f"{path}: carries no genotype, so it is not of a derived network")
     network = DerivedNetwork(Genotype.from_tensor(state[EXTRA_STATE], where=str(path)))
     try:
         network.load_state_dict(state)

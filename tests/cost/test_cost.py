@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quantnas_sr.archs.rfdn_arch import RFDN
 from quantnas_sr.cost import ConvShape, LayerCost, NetworkCost, count, edge_costs, expected_cost
-from quantnas_sr.cost.report import as_dict, network_of, print_cost
+from quantnas_sr.cost.report import as_dict, derived_network, print_cost
 from quantnas_sr.quantization import QuantConv2d
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.operations import Operation
@@ -291,7 +291,7 @@ def test_the_report_of_a_genotype_and_of_its_checkpoint_agree(genotype, tmp_path
     torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
     cost = count(network, (20, 24))
     for name in ("g.yml", "net.pth"):
-        print_cost(name, network_of(str(tmp_path / name)), (20, 24), as_json=True)
+        print_cost(name, derived_network(str(tmp_path / name)), (20, 24), as_json=True)
         printed = json.loads(capsys.readouterr().out)
         assert printed == json.loads(json.dumps(as_dict(cost)))
         assert sum(layer["bitops"] for layer in printed["layers"]) == printed["bitops"] == cost.bitops
@@ -299,7 +299,7 @@ def test_the_report_of_a_genotype_and_of_its_checkpoint_agree(genotype, tmp_path
 
 def test_the_report_says_that_gmacs_are_multiply_adds(genotype, tmp_path, capsys):
     genotype().save(tmp_path / "g.yml")
-    print_cost("g.yml", network_of(str(tmp_path / "g.yml")), (32, 32), as_json=False)
+    print_cost("g.yml", derived_network(str(tmp_path / "g.yml")), (32, 32), as_json=False)
     out = capsys.readouterr().out
     cost = count(DerivedNetwork(genotype()))
     assert f"{cost.macs / 1e9:.3f}" in out

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, Sequence, Union
 
 from quantnas_sr.cost import NetworkCost, count
-from quantnas_sr.cost.report import network_of
+from quantnas_sr.cost.report import derived_network
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.report.drawing.page import Page
 from quantnas_sr.report.drawing.pen import CHARACTER_WIDTH, Line, Pen, page, require_matplotlib, width_of
@@ -40,7 +40,7 @@ def draw_genotype(source: Union[str, Path, Genotype], output: Union[str, Path]) 
     if output.suffix.lower() not in FORMATS:
         raise OptionError(unknown("kind of picture", output.suffix, FORMATS, where=str(output)))
     require_matplotlib()
-    network = DerivedNetwork(source) if isinstance(source, Genotype) else network_of(str(source))
+    network = DerivedNetwork(source) if isinstance(source, Genotype) else derived_network(str(source))
     _draw(network.genotype, count(network), output)
 
 
