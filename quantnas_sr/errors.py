@@ -25,6 +25,10 @@ class CheckpointError(DataError, GenotypeError):
     """A ``.pth`` that cannot be used; whoever asks it for a genotype need not tell the two apart."""
 
 
+class CheckError(DataError):
+    """An exported file with which a runtime does not compute what PyTorch computes."""
+
+
 class NetworkError(QuantNASError):
     """A network that cannot be run, counted, traced or converted."""
 
@@ -39,12 +43,15 @@ class CalibrationError(QuantNASError):
 
     def __init__(self, quantizer: object = None, layer: str = "") -> None:
         self.quantizer = quantizer
-        super().__init__(
-            f"the layer {layer} is used in evaluation but was not in training, so its input has no quantization step: "
-            "train with it, or leave it in full precision"
-            if layer
-            else "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
+        message = (
+            "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
         )
+        if layer:
+            message = (
+                f"the layer {layer} is used in evaluation but was not in training, so its input has no quantization "
+                "step: train with it, or leave it in full precision"
+            )
+        super().__init__(message)
 
 
 class MissingExtraError(QuantNASError):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from quantnas_sr.errors import CalibrationError, OptionError, unknown
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
-from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, naming_layer
 from quantnas_sr.pth import EXTRA_STATE
+from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, naming_layer
 
 
 @ARCH_REGISTRY.register()

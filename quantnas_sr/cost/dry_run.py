@@ -95,6 +95,12 @@ def name_of(network: nn.Module) -> str:
     return type(inside if isinstance(inside, nn.Module) else network).__name__
 
 
+def place_of(network: nn.Module, name: str) -> str:
+    """A module's name and class, such as ``body.0 (ECB)``; by the names of the network inside where it wraps one."""
+    inside = "" if name == "network" else name[len("network.") :] if name.startswith("network.") else name
+    return f"{inside or 'its forward'} ({type(network.get_submodule(name)).__name__})"
+
+
 def in_one_line(error: Optional[BaseException], most: int = 200) -> str:
     """The first line of an error's message, cut to ``most`` characters; the kind of error where it has none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -3,7 +3,7 @@
 from torch import nn
 
 from quantnas_sr.cost.count import NetworkCost, count
-from quantnas_sr.cost.dry_run import name_of
+from quantnas_sr.cost.dry_run import name_of, place_of
 from quantnas_sr.errors import NetworkError
 from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 
@@ -28,10 +28,10 @@ def check_quantized(network: nn.Module, cost: NetworkCost) -> None:
     most = max(cost.layers, key=lambda layer: layer.macs, default=None)
     what = "it runs no convolution"
     if most is not None:
-        what = f"most of them in {most.name} ({type(network.get_submodule(most.name)).__name__})"
+        what = f"most of them in {place_of(network, most.name)}"
     raise NetworkError(
-        f"{name_of(network)}: 0 % of the multiply-adds are quantized: {len(layers)} convolutions are, but in evaluation "
-        f"it computes with others, {what}. Merge re-parameterised blocks into nn.Conv2d before it is quantized"
+        f"{name_of(network)}: 0 % of the multiply-adds are quantized: {len(layers)} convolutions are, but in "
+        f"evaluation others run, {what}. Merge re-parameterised blocks into nn.Conv2d before it is quantized"
     )
 
 

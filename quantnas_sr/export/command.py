@@ -15,9 +15,12 @@ from torch import nn
 
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
+from quantnas_sr.cost.dry_run import in_one_line, name_of
+from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.receptive_field import halo
-from quantnas_sr.errors import DataError, MissingExtraError, OptionError
+from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.modules import exportable
+from quantnas_sr.export.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
@@ -42,6 +45,7 @@ class Exported(NamedTuple):
     agreements: List[Any]
     convolutions: int
     bytes: int
+    quantized_share: float = 0.0
 
 
 def installed_runtimes() -> List[str]:
@@ -64,27 +68,41 @@ def require_export() -> None:
         raise MissingExtraError("export", "torch 2.8 or newer", "export")
 
 
-def build_model(network: nn.Module, quantized: bool = True, weights_format: str = "int8", folds: bool = True):
+def build_model(
+    network: nn.Module,
+    quantized: bool = True,
+    weights_format: str = "int8",
+    folds: bool = True,
+    one_image: bool = False,
+) -> Any:
     """The graph of a network, as an `onnx_ir.Model`.
 
     Args:
         network: in evaluation mode, its activations calibrated.
         quantized: False for the float baseline.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
-        folds: compute what follows a pixel shuffle before it, see `folding`.
+        folds: compute what follows a pixel shuffle before it, see `space_to_depth`.
+        one_image: trace it for a batch of 1, see `graph.trace`.
+
+    Raises:
+        NetworkError: it cannot be traced, or its graph cannot be written in integers; one line that says why.
     """
     from quantnas_sr.export.graph import tidy, trace
     from quantnas_sr.export.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.space_to_depth import fold
 
-    model = trace(exportable(network, quantized))
-    tidy(model)
-    if folds:
-        fold(model.graph)
-    concatenate_integers(model.graph)
-    tidy(model)
-    Lowering(model, weights_format).run()
-    tidy(model)
+    model = trace(exportable(network, quantized), one_image)
+    try:
+        tidy(model)
+        if folds:
+            fold(model.graph)
+        concatenate_integers(model.graph)
+        tidy(model)
+        Lowering(model, weights_format).run()
+        tidy(model)
+    except Exception as error:
+        what = f"{type(error).__name__}: {in_one_line(error)}"
+        raise NetworkError(f"{name_of(network)}: its graph cannot be written in integers ({what})") from error
     return model
 
 
@@ -151,43 +169,56 @@ def export(
         raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
     crops = list(arrays(images or calibration))
     network = load_for_export(weights, adq, calibration, quantized, param_key, outputs)
+    check_runs(network, crops[0])
+    cost = count(network, crops[0].shape[2:])
+    if quantized:
+        check_quantized(network, cost)
     scale = scale_of(network)
-    model = build_model(network, quantized, weights_format)
-    model.producer_name, model.producer_version = "quantnas_sr", __version__
     reach = halo(network, scale)
-    model.metadata_props.update(
-        {
-            "quantnas_sr.version": __version__,
-            "quantnas_sr.scale": str(scale),
-            "quantnas_sr.halo": "" if reach is None else str(reach),
-            "quantnas_sr.bits": json.dumps(_widths(network) if quantized else [32]),
-            "quantnas_sr.genotype": _genotype(network),
-            "quantnas_sr.adq": adq if is_dynamic(network) or adq == "static" else "",
-            "quantnas_sr.outputs": outputs if quantized else "",
-            "quantnas_sr.command": command,
-        }
-    )
-    return _checked(network, model, Path(output), crops)
+    metadata = {
+        "quantnas_sr.version": __version__,
+        "quantnas_sr.scale": str(scale),
+        "quantnas_sr.halo": "" if reach is None else str(reach),
+        "quantnas_sr.bits": json.dumps(sorted({layer.bits for layer in cost.layers}) if quantized else [32]),
+        "quantnas_sr.genotype": _genotype(network),
+        "quantnas_sr.adq": adq if is_dynamic(network) or adq == "static" else "",
+        "quantnas_sr.outputs": outputs if quantized else "",
+        "quantnas_sr.command": command,
+    }
+
+    def write(one_image: bool) -> Exported:
+        model = build_model(network, quantized, weights_format, one_image=one_image)
+        model.producer_name, model.producer_version = "quantnas_sr", __version__
+        model.metadata_props.update(metadata)
+        return _checked(network, model, Path(output), crops)
+
+    return written_or_blamed(network, write)._replace(quantized_share=cost.quantized_share if quantized else 0.0)
+
+
+def _agreements(network: nn.Module, aside: Path, images: Sequence[np.ndarray]) -> List[Any]:
+    from quantnas_sr.export.check import check
+
+    try:
+        return check(network, aside, installed_runtimes(), images)
+    except (QuantNASError, OSError) as error:
+        raise (CheckError(str(error)) if type(error) is DataError else error) from None
+    except Exception as error:
+        line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise CheckError(f"{aside.name}: a runtime cannot run it ({line[0].strip()})") from error
 
 
 def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:
     import onnx_ir as ir
 
-    from quantnas_sr.export.check import check
-
     try:
         with written_aside(output) as aside:
             ir.save(model, aside)
-            agreements = check(network, aside, installed_runtimes(), images)
+            agreements = _agreements(network, aside, images)
             size = aside.stat().st_size
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
     convolutions = sum(node.op_type == "Conv" for node in model.graph)
     return Exported(output, agreements, convolutions, size)
-
-
-def _widths(network: nn.Module) -> List[int]:
-    return sorted({layer.bits for layer in count(network).layers})
 
 
 def _genotype(network: nn.Module) -> str:
@@ -230,4 +261,5 @@ def run(args: argparse.Namespace) -> None:
         print("ranges of outputs: of synthetic images; `--calibration DIR` measures them on yours")
     for agreement in written.agreements:
         print(agreement)
+    print(f"quantized: {100 * written.quantized_share:.1f} % of the multiply-adds")
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")

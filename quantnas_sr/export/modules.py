@@ -5,13 +5,13 @@ deviation of a sample, ESA's padding), the exported graph gets a node of the dom
 by ONNX's own when the graph is in its final shape. So these modules are for export only: they do not compute.
 """
 
-from copy import deepcopy
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quantnas_sr.cost.dry_run import copied
 from quantnas_sr.export.rounded_outputs import RoundedOutput
 from quantnas_sr.export.static_adq import StaticADQ, affine
 from quantnas_sr.quantization import FULL_PRECISION, HWGQ, LSQActivation, QuantConv2d
@@ -183,7 +183,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
         ESA: ExportedESA,
         RoundedOutput: ExportedRounding,
     }
-    return _replaced(deepcopy(network).eval(), replacements)
+    return _replaced(copied(network).eval(), replacements)
 
 
 def _replaced(module: nn.Module, replacements: _Replacements) -> nn.Module:
