@@ -47,10 +47,15 @@ def network_of(state: Mapping[str, Any], path: Union[str, Path]) -> nn.Module:
 def _arch_from(described: Mapping[str, Any], state: Mapping[str, Any], path: Union[str, Path]) -> QuantizedArch:
     try:
         check_arguments(QuantizedArch, described, "what it says of its network")
+        widths = described.get("bits_by_layer")
+        if not isinstance(widths, (dict, type(None))):  # a checkpoint names no files to read
+            raise OptionError(f"bits_by_layer: {widths!r} is not a mapping from names of layers to bits")
         network = QuantizedArch(**described)
         network.load_state_dict(dict(state))
     except OptionError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    except TypeError as error:
+        raise CheckpointError(f"{path}: what it says of its network cannot be used ({error})") from None
     except (RuntimeError, AttributeError) as error:
         problem = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"{path}: its weights do not fit the network that it describes: {problem}") from None

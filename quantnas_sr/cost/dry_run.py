@@ -97,8 +97,8 @@ def name_of(network: nn.Module) -> str:
 
 def place_of(network: nn.Module, name: str) -> str:
     """A module's name and class, such as ``body.0 (ECB)``; by the names of the network inside where it wraps one."""
-    inside = "" if name == "network" else name[len("network.") :] if name.startswith("network.") else name
-    return f"{inside or 'its forward'} ({type(network.get_submodule(name)).__name__})"
+    inside = name[len("network.") :] if name.startswith("network.") else name
+    return f"{inside} ({type(network.get_submodule(name)).__name__})"
 
 
 def in_one_line(error: Optional[BaseException], most: int = 200) -> str:

@@ -169,7 +169,7 @@ def export(
         raise OptionError("calibration: is for `--adq static` and `--outputs int8` only")
     crops = list(arrays(images or calibration))
     network = load_for_export(weights, adq, calibration, quantized, param_key, outputs)
-    check_runs(network, crops[0])
+    check_runs(network, torch.from_numpy(crops[0]))
     cost = count(network, crops[0].shape[2:])
     if quantized:
         check_quantized(network, cost)

@@ -7,7 +7,8 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from quantnas_sr.export.refusals import TRACED, is_about_sizes, quiet, refusal, size_is_fixed
+from quantnas_sr.export.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
+from quantnas_sr.export.traced_size import TRACED, quiet
 
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
@@ -27,6 +28,8 @@ def trace(network: nn.Module, one_image: bool = False) -> ir.Model:
     Raises:
         NetworkError: it cannot be traced or converted, or not for images of all sizes; one line, where and why.
     """
+    if not one_image:
+        check_runs(network, torch.rand(1, 3, *TRACED))
     try:
         model = _traced(network, batch=1 if one_image else 2)
     except Exception as error:

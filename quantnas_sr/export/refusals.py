@@ -7,13 +7,12 @@ import re
 from types import TracebackType
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from quantnas_sr.cost.dry_run import in_one_line, name_of, place_of
 from quantnas_sr.errors import CheckError, NetworkError, QuantNASError
-from quantnas_sr.export.traced_size import TRACED, depends_on_traced_size, quiet
+from quantnas_sr.export.traced_size import depends_on_traced_size, quiet
 
 _INSTEAD = "The .pth runs in PyTorch all the same (quantnas upscale)"
 
@@ -59,11 +58,6 @@ def refusal(network: nn.Module, error: BaseException) -> NetworkError:
         network: what was traced.
         error: what was raised; what it was raised from counts too.
     """
-    try:
-        with torch.no_grad():
-            network(torch.rand(1, 3, *TRACED))
-    except Exception as failure:
-        return _does_not_run(network, TRACED, failure)
     chain = list(_chain(error))
     words = "\n".join(f"{type(link).__name__} {link}" for link in chain)
     where = _where(network, chain)
@@ -96,12 +90,12 @@ def _chain(error: Optional[BaseException]) -> Iterator[BaseException]:
 def _where(network: nn.Module, chain: Sequence[BaseException]) -> str:
     """The network's class, and the innermost module that was running, as far as that can be told."""
     names = {module: name for name, module in network.named_modules() if name}
-    for error in reversed(chain):
-        found = [names[module] for module in _running(error.__traceback__) if module in names]
-        found += [name for name in _converted(error.__traceback__) if name]
-        if found:
-            return f"{name_of(network)}: {place_of(network, found[-1])}"
-    return name_of(network)
+    places = [""]
+    for error in chain:
+        places += [names[module] for module in _running(error.__traceback__) if module in names][-1:]
+        places += [name for name in _converted(error.__traceback__) if name in names.values()]
+    innermost = max(places, key=lambda name: name.count("."))
+    return f"{name_of(network)}: {place_of(network, innermost)}" if "." in innermost else name_of(network)
 
 
 def _frames(traceback: Optional[TracebackType]) -> Iterator[Any]:
@@ -121,15 +115,15 @@ def _converted(traceback: Optional[TracebackType]) -> Iterator[str]:
     for values in _frames(traceback):
         if isinstance(values.get("node"), torch.fx.Node):
             stack: List[Tuple[str, Any]] = list(values["node"].meta.get("nn_module_stack", {}).values())
-            yield stack[-1][0] if stack else ""
+            yield from (path for path, _ in stack[-1:])
 
 
-def check_runs(network: nn.Module, image: np.ndarray) -> None:
-    """Run a network as it is trained, once.
+def check_runs(network: nn.Module, image: Tensor) -> None:
+    """Run a network once in PyTorch.
 
     Args:
         network: in evaluation mode.
-        image: (1, 3, H, W) float32.
+        image: (1, 3, H, W).
 
     Raises:
         CalibrationError: a layer is reached that has no quantization step.
@@ -137,18 +131,15 @@ def check_runs(network: nn.Module, image: np.ndarray) -> None:
     """
     try:
         with torch.no_grad():
-            network(torch.from_numpy(image))
+            network(image)
     except QuantNASError:
         raise
     except Exception as error:
-        raise _does_not_run(network, image.shape[2:], error) from error
-
-
-def _does_not_run(network: nn.Module, size: Sequence[int], error: Exception) -> NetworkError:
-    return NetworkError(
-        f"{name_of(network)} does not run for an image of {size[0]}x{size[1]} pixels: {in_one_line(error)}. Exported "
-        "files take all sizes: if the network takes multiples of a number only, pad the image in its forward"
-    )
+        height, width = image.shape[2:]
+        raise NetworkError(
+            f"{name_of(network)} does not run for an image of {height}x{width} pixels: {in_one_line(error)}. Exported "
+            "files take all sizes: if the network takes multiples of a number only, pad the image in its forward"
+        ) from error
 
 
 def written_or_blamed(network: nn.Module, write: Callable[[bool], _Written]) -> _Written:
