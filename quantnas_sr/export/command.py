@@ -100,6 +100,8 @@ def build_model(
         tidy(model)
         Lowering(model, weights_format).run()
         tidy(model)
+    except QuantNASError:
+        raise
     except Exception as error:
         what = f"{type(error).__name__}: {in_one_line(error)}"
         raise NetworkError(f"{name_of(network)}: its graph cannot be written in integers ({what})") from error

@@ -15,8 +15,7 @@ from quantnas_sr.errors import CheckError, NetworkError, QuantNASError
 from quantnas_sr.export.traced_size import depends_on_traced_size, quiet
 
 _INSTEAD = "The .pth runs in PyTorch all the same (quantnas upscale)"
-
-
+_OPERATOR = re.compile(r"No ONNX function found for .*?'([\w.]+)'|target=torch\.ops\.([\w.]+)")
 _Written = TypeVar("_Written")
 
 
@@ -39,15 +38,15 @@ _KINDS = (
         "with a fixed kernel and stride",
     ),
     _Kind(
-        r"fake tensor in the exported program|is on meta, different from|lifted_tensor|leaked",
+        r"fake tensor in the exported program|is on meta, different from",
         "makes weights or other tensors of its own while it runs, and keeps them. Make them once, before the network "
         "is quantized",
     ),
-    _Kind(
-        r"specialized|static shape|Constraints violated|ConstraintViolation|is invalid for input of size|Mod\(",
-        "computes with the height or width of the image as a number that is fixed when it is traced. Take sizes from "
-        "x.shape, without int() and without tables of one size",
-    ),
+)
+_FIXED_SIZE = _Kind(
+    r"specialized|static shape|Constraints violated|ConstraintViolation|is invalid for input of size|Mod\(",
+    "computes with the height or width of the image as a number that is fixed when it is traced. Take sizes from "
+    "x.shape, without int() and without tables of one size",
 )
 
 
@@ -59,15 +58,21 @@ def refusal(network: nn.Module, error: BaseException) -> NetworkError:
         error: what was raised; what it was raised from counts too.
     """
     chain = list(_chain(error))
-    words = "\n".join(f"{type(link).__name__} {link}" for link in chain)
-    where = _where(network, chain)
+    # the first link is the exporter's summary, with the whole graph, in which any operator may stand
+    words = "\n".join(f"{type(link).__name__} {link}" for link in chain[1:] or chain)
+    return NetworkError(f"{_where(network, chain)} {_meaning(words, chain[-1])}. {_INSTEAD}")
+
+
+def _meaning(words: str, cause: BaseException) -> str:
     for kind in _KINDS:
         if re.search(kind.pattern, words):
-            return NetworkError(f"{where} {kind.meaning}. {_INSTEAD}")
-    operator = re.search(r"No ONNX function found for .*?'([\w.]+)'|target=torch\.ops\.([\w.]+)", words)
+            return kind.meaning
+    operator = _OPERATOR.search(words)
     if operator:
-        return NetworkError(f"{where} uses {operator[1] or operator[2]}, which cannot be converted to ONNX. {_INSTEAD}")
-    return NetworkError(f"{where} cannot be traced by torch.export: {in_one_line(chain[-1])}. {_INSTEAD}")
+        return f"uses {operator[1] or operator[2]}, which cannot be converted to ONNX"
+    if re.search(_FIXED_SIZE.pattern, words):
+        return _FIXED_SIZE.meaning
+    return f"cannot be traced by torch.export: {in_one_line(cause)}"
 
 
 def is_about_sizes(error: BaseException) -> bool:
@@ -78,7 +83,7 @@ def is_about_sizes(error: BaseException) -> bool:
 
 def size_is_fixed(network: nn.Module) -> NetworkError:
     """The line for a graph that takes no other size than the traced one."""
-    return refusal(network, RuntimeError("specialized"))
+    return NetworkError(f"{name_of(network)} {_FIXED_SIZE.meaning}. {_INSTEAD}")
 
 
 def _chain(error: Optional[BaseException]) -> Iterator[BaseException]:
@@ -89,10 +94,12 @@ def _chain(error: Optional[BaseException]) -> Iterator[BaseException]:
 
 def _where(network: nn.Module, chain: Sequence[BaseException]) -> str:
     """The network's class, and the innermost module that was running, as far as that can be told."""
-    names = {module: name for name, module in network.named_modules() if name}
+    # by their attributes: PyTorch runs stand-ins of modules that share those
+    names = {id(vars(module)): name for name, module in network.named_modules() if name}
     places = [""]
     for error in chain:
-        places += [names[module] for module in _running(error.__traceback__) if module in names][-1:]
+        running = (id(vars(module)) for module in _running(error.__traceback__))
+        places += [names[attributes] for attributes in running if attributes in names][-1:]
         places += [name for name in _converted(error.__traceback__) if name in names.values()]
     innermost = max(places, key=lambda name: name.count("."))
     return f"{name_of(network)}: {place_of(network, innermost)}" if "." in innermost else name_of(network)
