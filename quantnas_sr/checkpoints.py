@@ -1,17 +1,21 @@
-"""A trained network out of its checkpoint."""
+"""Trained networks out of their checkpoints: what is read from a file (`pth`) becomes a network."""
 
-import json
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Mapping, Optional, Union
 
-import torch
 from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.cost.dry_run import output_shape
+from quantnas_sr.errors import CheckpointError, OptionError
 from quantnas_sr.mixed_precision.base_network import as_trained
-from quantnas_sr.search_space.derived import EXTRA_STATE, derived_from, read_state
+from quantnas_sr.pth import description_in, read_state
+from quantnas_sr.search_space.derived import derived_from, load_derived
 from quantnas_sr.signatures import check_arguments
+
+__all__ = ["describes_network", "load_derived", "load_network", "network_of", "scale_of"]
+
+_ARCH = "quantized_arch"
 
 
 def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.Module:
@@ -22,48 +26,49 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
         param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
 
     Raises:
-        GenotypeError, DataError: the file cannot be read, or is not the checkpoint of a network of this package.
+        CheckpointError, GenotypeError: the file cannot be read, or is not the checkpoint of a network of this package.
     """
     return network_of(read_state(path, param_key), path)
 
 
-def network_of(state: Dict[str, Tensor], path: Union[str, Path]) -> nn.Module:
+def describes_network(state: Mapping[str, Any]) -> bool:
+    """Whether a state dict says what network of this package it is of."""
+    description = description_in(state)
+    return _ARCH in description or "genotype_version" in description
+
+
+def network_of(state: Mapping[str, Any], path: Union[str, Path]) -> nn.Module:
     """The network of a state dict, as `load_network`; errors name ``path``."""
-    _check_finite(state, path)
-    described = _description(state)
-    if described is None:
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite: the training diverged")
+    description = description_in(state)
+    if not isinstance(description.get(_ARCH), dict):
         return derived_from(state, path)
+    return _arch_from(description[_ARCH], description.get("arch_module"), state, path)
+
+
+def _arch_from(
+    described: Mapping[str, Any], module: Optional[str], state: Mapping[str, Any], path: Union[str, Path]
+) -> QuantizedArch:
     try:
-        module = described.pop("arch_module")
         check_arguments(QuantizedArch, described, "what it says of its network")
+        widths = described.get("bits_by_layer")
+        if not isinstance(widths, (dict, type(None))):  # a checkpoint names no files to read
+            raise OptionError(f"bits_by_layer: {widths!r} is not a mapping from names of layers to bits")
         network = QuantizedArch(**{**described, "arch": as_trained(described["arch"], module)})
-        network.load_state_dict(state)
+        network.load_state_dict(dict(state))
     except OptionError as error:
-        raise DataError(f"{path}: {error}") from None
-    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except TypeError as error:
+        raise CheckpointError(f"{path}: what it says of its network cannot be used ({error})") from None
+    except (RuntimeError, AttributeError) as error:
         problem = str(error).splitlines()[-1].strip()
-        raise DataError(f"{path}: its weights do not fit the network that it describes: {problem}") from None
+        raise CheckpointError(f"{path}: its weights do not fit the network that it describes: {problem}") from None
     return network.eval()
 
 
 def scale_of(network: nn.Module) -> int:
-    """How many times as large a network makes an image; it is on the CPU."""
-    side = 16
-    with torch.inference_mode():
-        return network(torch.zeros(1, 3, side, side)).shape[-1] // side
-
-
-def _description(state: Dict[str, Tensor]) -> Optional[Dict[str, Any]]:
-    """The arguments of a `QuantizedArch` and its ``arch_module``; None where the checkpoint is of something else."""
-    try:
-        data = json.loads(bytes(state[EXTRA_STATE].tolist()))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    described = data.get("quantized_arch") if isinstance(data, dict) else None
-    return {**described, "arch_module": data.get("arch_module")} if isinstance(described, dict) else None
-
-
-def _check_finite(state: Dict[str, Tensor], path: Union[str, Path]) -> None:
-    for name, tensor in state.items():
-        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-            raise DataError(f"{path}: {name} is not finite: the training diverged")
+    """How many times as large a network makes an image."""
+    given, made = output_shape(network)
+    return made[-1] // given[-1]

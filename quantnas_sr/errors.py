@@ -20,13 +20,37 @@ class DataError(QuantNASError):
     """A folder, an LMDB or an image that cannot be used."""
 
 
-class CalibrationError(QuantNASError):
-    """A quantizer of activations is used before its calibration."""
+class CheckpointError(DataError, GenotypeError):
+    """A ``.pth`` that cannot be used; whoever asks it for a genotype need not tell the two apart."""
 
-    def __init__(self) -> None:
-        super().__init__(
+
+class CheckError(DataError):
+    """An exported file with which a runtime does not compute what PyTorch computes."""
+
+
+class NetworkError(QuantNASError):
+    """A network that cannot be run, counted, traced or converted."""
+
+
+class CalibrationError(QuantNASError):
+    """A quantizer of activations is used before calibration: no batch has set its step.
+
+    Args:
+        quantizer: the one that has no step.
+        layer: the layer that reads its output, where the name is known.
+    """
+
+    def __init__(self, quantizer: object = None, layer: str = "") -> None:
+        self.quantizer = quantizer
+        message = (
             "the activations have no quantization steps yet: train the network, or load a checkpoint of its training"
         )
+        if layer:
+            message = (
+                f"the layer {layer} is used in evaluation but was not in training, so its input has no quantization "
+                "step: train with it, or leave it in full precision"
+            )
+        super().__init__(message)
 
 
 class MissingExtraError(QuantNASError):

@@ -25,6 +25,13 @@ _MULTIPLES = (*range(1, 11), 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64)
 _HEIGHT, _WIDTH = 37, 41
 
 
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy, also of a network that keeps results of its last run as attributes (PyTorch refuses those)."""
+    kept = (value for module in network.modules() for value in vars(module).values())
+    memo = {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
+    return copy.deepcopy(network, memo)
+
+
 @dataclass(frozen=True)
 class InputShape:
     """What a network takes, and makes of it.
@@ -54,7 +61,7 @@ def input_shape(network: nn.Module) -> Optional[InputShape]:
     """
     with outside_of_modes():
         try:
-            network = copy.deepcopy(network).eval()
+            network = copied(network).eval()
         except Exception:
             return None
         for module in network.modules():

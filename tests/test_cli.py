@@ -69,7 +69,7 @@ def test_cost_takes_the_options_file_of_any_network(folder, network, bits, gmacs
         ),
         (
             {"type": "QuantizedSupernet", "arch": {"type": "RFDN"}},
-            "quantnas: train.yml: network_g: type QuantizedSupernet is of a search; its genotype.yml has a cost",
+            "quantnas: train.yml: network_g: type QuantizedSupernet is of a search; its bits_by_layer.yml has a cost",
         ),
     ],
     ids=str,

@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "version", "lazy", "cpus", "files", "processes", "arguments", "kinds", "signatures")
+    ("errors", "version", "pth", "lazy", "cpus", "files", "processes", "arguments", "kinds", "signatures")
     + ("input_shapes", "registration", "compat"),
     ("images",),
     ("quantization",),
@@ -41,13 +41,14 @@ NARROW = {
     "arguments": {"errors"},
     "files": set(),
     "processes": set(),
+    "pth": {"errors"},
     "version": set(),
     "registration": set(),
     "lazy": set(),
     "cpus": set(),
     "images": {"errors"},
     "quantization": {"errors"},
-    "search_space": {"quantization", "errors", "files"},
+    "search_space": {"quantization", "errors", "files", "pth"},
 }
 #: Words of a search that nothing below it may say.
 SEARCH_WORDS = ("search_space", "supernet", "genotype", "alphas", "candidate")

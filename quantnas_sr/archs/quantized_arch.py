@@ -1,6 +1,5 @@
 """Any BasicSR network with its convolutions quantized."""
 
-import copy
 import json
 from functools import cached_property
 from pathlib import Path
@@ -9,32 +8,38 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Unio
 import torch
 from torch import Tensor, nn
 
-from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.input_shapes import InputShape, input_shape, outside_of_modes, run_fitting
+from quantnas_sr.errors import CalibrationError, OptionError, unknown
+from quantnas_sr.input_shapes import InputShape, copied, input_shape, outside_of_modes, run_fitting
 from quantnas_sr.mixed_precision.base_network import build, convolutions, matching, replace
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
-from quantnas_sr.quantization import ACTIVATION_QUANTIZERS, FULL_PRECISION, QuantConv2d, check_bits, set_quantize
+from quantnas_sr.pth import EXTRA_STATE
+from quantnas_sr.quantization import (
+    ACTIVATION_QUANTIZERS,
+    FULL_PRECISION,
+    QuantConv2d,
+    check_bits,
+    naming_layer,
+    set_quantize,
+)
 from quantnas_sr.registration import ARCH_REGISTRY
-from quantnas_sr.search_space.derived import EXTRA_STATE
 
 
 @ARCH_REGISTRY.register()
 class QuantizedArch(nn.Module):
     """A registered network whose ``nn.Conv2d`` layers quantize their weight (LSQ) and their input.
 
-    Nothing else of the network changes, and layers of 32 bits stay as they are. The state dict is the network's own and
-    that of the quantizers beside it; a checkpoint of the network in full precision loads too, strictly, and the
-    quantizers then start from its weights. The state dict says what the network is built from, so that a checkpoint
-    alone rebuilds it.
+    Nothing else of the network changes, and layers of 32 bits stay as they are. The state dict has the keys of the
+    network and those of the quantizers. A checkpoint of the network in full precision loads too, strictly; the
+    quantizers then start from its weights. The state dict also describes the network (arch, bits), so that
+    `load_network` needs nothing but the checkpoint.
 
-    ``hwgq`` cuts off what is negative in a layer's input, as a ReLU would, and what is far above 1: it is for inputs
-    that are neither.
+    ``hwgq`` clips a layer's input to the range from 0 to a fixed value, so it suits layers that follow a ReLU.
 
     Args:
         arch: ``type`` of a registered arch, and its own options. It is built on the CPU.
         bits: width of weights and activations, 2 to 16 or 32.
-        bits_by_layer: widths of single layers, by name; or a YAML or JSON file of them, such as a search's
-            ``genotype.yml``.
+        bits_by_layer: widths of single layers, by name; or a YAML or JSON file of them, such as the
+            ``bits_by_layer.yml`` of a search.
         skip: patterns (`fnmatch`) of the names of layers that stay in full precision, whatever their width.
         activation_quantizer: ``lsq`` (trained step, negative inputs too) or ``hwgq`` (fixed step).
 
@@ -69,14 +74,21 @@ class QuantizedArch(nn.Module):
         self.arguments = {**arguments, "activation_quantizer": activation_quantizer}
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the network's. Images of sizes that it does not take are padded, and the output is cropped."""
-        return run_fitting(self.network, x, lambda: self.size_multiple)
+        """As the network's. Images of sizes that it does not take are padded, and the output is cropped.
+
+        Raises:
+            CalibrationError: in evaluation mode, where a layer is reached that no training batch has passed.
+        """
+        try:
+            return run_fitting(self.network, x, lambda: self.size_multiple)
+        except CalibrationError as error:
+            raise naming_layer(error, self.network) from None
 
     @cached_property
     def input_shape(self) -> Optional[InputShape]:
         """What the network takes: channels, and sides; None if that cannot be found out."""
         with outside_of_modes():
-            network = copy.deepcopy(self.network)
+            network = copied(self.network)
             set_quantize(network, False)
             return input_shape(network)
 

@@ -25,9 +25,10 @@ class QuantizedSupernet(SearchNetwork):
     """A registered network whose ``nn.Conv2d`` layers stand at several bit widths at once, weighted by alphas.
 
     With ``bit_mixer: shared`` this is EdMIPS (Cai, Vasconcelos, CVPR 2020) with one width for a layer's weight and
-    input. Every layer is a slot of its own name, with one operation. What is found is a `BitsByLayer`, whose file
-    `QuantizedArch` reads. The state dict is the network's own with that of the quantizers, and ``alphas.*``; a
-    checkpoint of the network in full precision loads too, strictly.
+    input. Every layer is a slot of its own name, with one operation. The result of the search is a `BitsByLayer`; its
+    file, ``bits_by_layer.yml``, is what `QuantizedArch` takes as ``bits_by_layer``. The state dict has the keys of the
+    network, those of the quantizers, and ``alphas.*``; a checkpoint of the network in full precision loads too,
+    strictly.
 
     Args:
         arch: ``type`` of a registered arch, and its own options.
@@ -101,9 +102,8 @@ class QuantizedSupernet(SearchNetwork):
         """Per layer the width of the largest alpha, or that of ``choice``; those that are skipped have 32 bits."""
         best = choice or {layer: int(alphas.argmax()) for layer, alphas in self.alphas_by_slot().items()}
         chosen = {layer: self.bits[edge] for layer, edge in best.items()}
-        return BitsByLayer(
-            {**dict.fromkeys(self.skipped, FULL_PRECISION), **chosen}, {"arch": self.arch["type"], **(origin or {})}
-        )
+        network = {"arch": self.arch, "activation_quantizer": self.activation_quantizer}
+        return BitsByLayer({**dict.fromkeys(self.skipped, FULL_PRECISION), **chosen}, {**network, **(origin or {})})
 
     @torch.no_grad()
     def derive(self, genotype: Optional[BitsByLayer] = None) -> QuantizedArch:

@@ -1,18 +1,16 @@
 """Parameters, MACs, BitOps and packed size of any network, from shapes alone."""
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from quantnas_sr.input_shapes import quiet_failures
-from quantnas_sr.quantization import FULL_PRECISION, set_quantize
+from quantnas_sr.cost.dry_run import dry_run
+from quantnas_sr.quantization import FULL_PRECISION
 
 
 class ConvShape(NamedTuple):
@@ -84,6 +82,11 @@ class NetworkCost:
         return sum(layer.bitops for layer in self.layers)
 
     @property
+    def quantized_share(self) -> float:
+        """Share of the multiply-adds that are computed with less than 32 bits, 0 to 1."""
+        return sum(layer.macs for layer in self.layers if layer.bits < FULL_PRECISION) / max(1, self.macs)
+
+    @property
     def packed_bytes(self) -> int:
         """Bytes of the file's payload: weights at their bit width, everything else as 32-bit floats."""
         packed = sum(math.ceil(layer.weights * layer.bits / 8) for layer in self.layers)
@@ -105,6 +108,7 @@ class _CallCounter(TorchDispatchMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.calls: List[_Call] = []
+        self.names = {module: name for name, module in network.named_modules()}
         self._running: List[nn.Module] = []
         for module in network.modules():
             module.register_forward_pre_hook(self._enter)
@@ -136,43 +140,34 @@ def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
 
 
 def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: Optional[int] = None) -> NetworkCost:
-    """Count a network without running it on real tensors.
+    """Count a network without running it on real tensors, unless it makes tensors of its own while it runs.
 
     Args:
         network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that
             width, every other one at 32.
         size: height and width of the input.
-        channels: of the input; by default 3, or 1 for a network that does not take 3.
+        channels: of the input; by default 3, or what the network takes instead.
+
+    Raises:
+        NetworkError: one line, if the network does not run for this size.
     """
-    if channels is not None:
-        return _counted(network, size, channels)
-    try:
-        return _counted(network, size, 3)
-    except Exception as error:
-        of_colours = error
-    try:
-        return _counted(network, size, 1)
-    except Exception:
-        raise of_colours from None
+    counters: List[_CallCounter] = []
 
+    def watched(copy: nn.Module) -> _CallCounter:
+        counters.append(_CallCounter(copy))
+        return counters[-1]
 
-def _counted(network: nn.Module, size: Tuple[int, int], channels: int) -> NetworkCost:
-    network = copy.deepcopy(network).eval()
-    set_quantize(network, False)  # quantizers cost nothing, and may have no step before training
-    counter = _CallCounter(network)
-    with quiet_failures(), FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
-        network(torch.empty(1, channels, *size))
-    layers = list(_layers(network, counter.calls))
+    dry_run(network, size, channels, watched)
+    layers = list(_layers(counters[-1]))
     return NetworkCost(tuple(size), layers, sum(p.numel() for p in network.parameters()))
 
 
-def _layers(network: nn.Module, calls: List[_Call]) -> Iterator[LayerCost]:
-    names = {module: name for name, module in network.named_modules()}
+def _layers(counter: _CallCounter) -> Iterator[LayerCost]:
     called: Set[nn.Module] = set()
-    for module, macs, conv in calls:
+    for module, macs, conv in counter.calls:
         weights = 0 if module in called else _weights(module)
         called.add(module)
-        yield LayerCost(names[module], macs, _bits(module), weights, conv)
+        yield LayerCost(counter.names[module], macs, _bits(module), weights, conv)
 
 
 def _bits(layer: nn.Module) -> int:

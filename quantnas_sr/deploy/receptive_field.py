@@ -1,11 +1,12 @@
 """How far around a pixel its upscaled pixels look, found by running the network."""
 
-import copy
 from typing import Optional, Set, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from quantnas_sr.cost.dry_run import copied
+from quantnas_sr.errors import QuantNASError
 from quantnas_sr.search_space.skeletons.esa import ESA
 
 #: Across the strips that are probed. Odd, as are their lengths, and wide enough for every kernel in use.
@@ -20,7 +21,7 @@ def halo(network: nn.Module, scale: int) -> Optional[int]:
 
     One column of pixels (then one row) of an image is NaN, and the outcome is NaN exactly where it depends on them. It
     is None, too, for a network that treats some positions differently from others, such as one that resamples (ESA):
-    what it makes of a tile depends on where the tile is cut.
+    what it makes of a tile depends on where the tile is cut; and for one that does not run on narrow strips.
 
     Args:
         network: (N, 3, H, W) -> (N, 3, scale*H, scale*W), in evaluation mode. It is left as it is.
@@ -29,9 +30,14 @@ def halo(network: nn.Module, scale: int) -> Optional[int]:
     if any(isinstance(module, ESA) for module in network.modules()):
         return None
     # In double precision a convolution is a plain sum; some of the fast ways for floats spread NaN over more pixels.
-    network = copy.deepcopy(network).cpu().double()
-    across = _reach_along(network, scale, vertical=False)
-    along = across and _reach_along(network, scale, vertical=True)
+    network = copied(network).cpu().double()
+    try:
+        across = _reach_along(network, scale, vertical=False)
+        along = across and _reach_along(network, scale, vertical=True)
+    except QuantNASError:
+        raise
+    except Exception:  # of a network that does not take strips, or not in double precision
+        return None
     if across is None or along is None:
         return None
     reach = max(*across, *along)

@@ -17,14 +17,17 @@ from torch import nn
 from quantnas_sr.arguments import check_word
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
+from quantnas_sr.cost.dry_run import in_one_line, name_of
+from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
-from quantnas_sr.errors import DataError, MissingExtraError, OptionError
+from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
 from quantnas_sr.export.options import ExportOptions, check_path
+from quantnas_sr.export.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
@@ -62,6 +65,7 @@ class Exported(NamedTuple):
     bytes: int
     packed: int = 0
     left_out: Sequence[str] = ()
+    quantized_share: float = 0.0
 
 
 def require_export() -> None:
@@ -79,7 +83,11 @@ def require_export() -> None:
 
 
 def build_model(
-    network: nn.Module, quantized: bool = True, weights_format: str = "int8", folds: bool = True
+    network: nn.Module,
+    quantized: bool = True,
+    weights_format: str = "int8",
+    folds: bool = True,
+    one_image: bool = False,
 ) -> "ir.Model":
     """The graph of a network, as an `onnx_ir.Model`.
 
@@ -88,23 +96,31 @@ def build_model(
         quantized: False for the float baseline.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
         folds: compute what follows a pixel shuffle before it, see `space_to_depth`.
+        one_image: trace it for a batch of 1, see `graph.trace`.
 
     Raises:
         OptionError: there is no such format.
+        NetworkError: it cannot be traced, or its graph cannot be written in integers; one line that says why.
     """
     check_word(weights_format, WEIGHTS_FORMATS, "format", "weights_format")
     from quantnas_sr.export.graph import tidy, trace
     from quantnas_sr.export.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.space_to_depth import fold
 
-    model = trace(exportable(network, quantized))
-    tidy(model)
-    if folds:
-        fold(model.graph)
-    concatenate_integers(model.graph)
-    tidy(model)
-    Lowering(model, weights_format).run()
-    tidy(model)
+    model = trace(exportable(network, quantized), one_image)
+    try:
+        tidy(model)
+        if folds:
+            fold(model.graph)
+        concatenate_integers(model.graph)
+        tidy(model)
+        Lowering(model, weights_format).run()
+        tidy(model)
+    except QuantNASError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {in_one_line(error)}"
+        raise NetworkError(f"{name_of(network)}: its graph cannot be written in integers ({what})") from error
     return model
 
 
@@ -160,11 +176,32 @@ def export(
     network = load_for_export(weights, options)
     folder = options.images or options.calibration
     crops = _divisible(list(arrays(folder)), size_multiple(network), folder)
-    model = build_model(network, options.quantized, options.weights_format)
-    model.producer_name, model.producer_version = "quantnas_sr", __version__
-    metadata = _metadata(network, options)
-    model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
-    return _checked(network, model, Path(output), crops)
+    check_runs(network, torch.from_numpy(crops[0]))
+    cost = count(network, crops[0].shape[2:])
+    if options.quantized:
+        check_quantized(network, cost)
+    metadata = _metadata(network, options, sorted({layer.bits for layer in cost.layers}))
+
+    def write(one_image: bool) -> Exported:
+        model = build_model(network, options.quantized, options.weights_format, one_image=one_image)
+        model.producer_name, model.producer_version = "quantnas_sr", __version__
+        model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
+        return _checked(network, model, Path(output), crops)
+
+    share = cost.quantized_share if options.quantized else 0.0
+    return written_or_blamed(network, write)._replace(quantized_share=share)
+
+
+def _agreements(network: nn.Module, aside: Path, runtimes: Sequence[str], images: Sequence[np.ndarray]) -> List[Any]:
+    from quantnas_sr.export.check import check
+
+    try:
+        return check(network, aside, runtimes, images)
+    except (QuantNASError, OSError) as error:
+        raise (CheckError(str(error)) if type(error) is DataError else error) from None
+    except Exception as error:
+        line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise CheckError(f"{aside.name}: a runtime cannot run it ({line[0].strip()})") from error
 
 
 def _divisible(images: Sequence[np.ndarray], multiple: int, folder: Optional[str]) -> List[np.ndarray]:
@@ -175,7 +212,7 @@ def _divisible(images: Sequence[np.ndarray], multiple: int, folder: Optional[str
     return cropped
 
 
-def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
+def _metadata(network: nn.Module, options: ExportOptions, widths: Sequence[int]) -> Dict[str, str]:
     scale = scale_of(network)
     reach = halo(network, scale)
     return {
@@ -183,7 +220,7 @@ def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
         "scale": str(scale),
         "multiple": str(size_multiple(network)),
         "halo": "" if reach is None else str(reach),
-        "bits": json.dumps(_widths(network) if options.quantized else [FULL_PRECISION]),
+        "bits": json.dumps(list(widths) if options.quantized else [FULL_PRECISION]),
         "genotype": _genotype(network),
         "adq": options.adq if is_dynamic(network) or options.adq == "static" else "",
         "outputs": options.outputs if options.quantized else "",
@@ -194,13 +231,11 @@ def _metadata(network: nn.Module, options: ExportOptions) -> Dict[str, str]:
 def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:
     import onnx_ir as ir
 
-    from quantnas_sr.export.check import check
-
     runtimes, left_out = usable_runtimes(_CHECK)
     try:
         with written_aside(output) as aside:
             ir.save(model, aside)
-            agreements = check(network, aside, runtimes, images)
+            agreements = _agreements(network, aside, runtimes, images)
             size = aside.stat().st_size
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
@@ -214,10 +249,6 @@ def _is_packed(convolution: Any) -> bool:
 
     dequantize = convolution.inputs[1].producer()
     return dequantize is not None and dequantize.inputs[0].dtype == ir.DataType.INT4
-
-
-def _widths(network: nn.Module) -> List[int]:
-    return sorted({layer.bits for layer in count(network).layers})
 
 
 def _genotype(network: nn.Module) -> str:
@@ -249,4 +280,5 @@ def run(args: argparse.Namespace) -> None:
         print(f"not checked: {line}")
     for agreement in written.agreements:
         print(agreement)
+    print(f"quantized: {100 * written.quantized_share:.1f} % of the multiply-adds")
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")

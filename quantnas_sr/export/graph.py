@@ -1,9 +1,6 @@
 """A network as an ONNX graph, and helpers to rewrite it (on `onnx_ir`, which PyTorch's own exporter builds on)."""
 
-import logging
-import warnings
-from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import onnx_ir as ir
@@ -11,52 +8,64 @@ import torch
 from torch import nn
 
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.export.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
+from quantnas_sr.export.traced_size import quiet, traced_size
 from quantnas_sr.input_shapes import size_multiple
 
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
-#: Least sides of the image that the graph is traced with; any other multiples of what the network takes work.
-_HEIGHT, _WIDTH = 33, 41
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it, PyTorch's exporter prints neither its progress nor the deprecations in its own code."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def trace(network: nn.Module) -> ir.Model:
-    """The graph of a network in the form of `modules.exportable`; batch, height and width are free.
+def trace(network: nn.Module, one_image: bool = False) -> ir.Model:
+    """The graph of a network in the form of `modules.exportable`, for images of any size and, if possible, number.
 
     A network that pads images to a multiple of some size is traced without that: whoever runs the graph has to pad.
 
+    Args:
+        network: what is traced.
+        one_image: let the batch be 1. A network that computes with the number of images, as window attention does, is
+            traced so in any case if it cannot be traced otherwise.
+
     Returns:
         A model with the input and output of `deploy.onnx_format`.
+
+    Raises:
+        NetworkError: it cannot be traced or converted, or not for images of all sizes; one line, where and why.
     """
+    if not one_image:
+        check_runs(network, torch.rand(1, 3, *traced_size(size_multiple(network))))
+    try:
+        model = _traced(network, batch=1 if one_image else 2)
+    except Exception as error:
+        if one_image or not is_about_sizes(error):
+            raise refusal(network, error) from error
+        return trace(network, one_image=True)
+    if not one_image and not _is_free(model, 0):
+        return trace(network, one_image=True)
+    if not (_is_free(model, 2) and _is_free(model, 3)):
+        raise size_is_fixed(network)
+    return model
+
+
+def _traced(network: nn.Module, batch: int) -> ir.Model:
     free = torch.export.Dim.DYNAMIC
-    multiple = size_multiple(network)
-    sides = (-(-side // multiple) * multiple for side in (_HEIGHT, _HEIGHT + max(_WIDTH - _HEIGHT, multiple)))
     names = {"input_names": [INPUT], "output_names": [OUTPUT]}
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            (torch.rand(2, 3, *sides),),
+            (torch.rand(batch, 3, *traced_size(size_multiple(network))),),
             dynamo=True,
-            dynamic_shapes=({0: free, 2: free, 3: free},),
+            dynamic_shapes=({2: free, 3: free} if batch == 1 else {0: free, 2: free, 3: free},),
             opset_version=OPSET,
             optimize=True,
             verbose=False,
             **names,
         )
     return program.model
+
+
+def _is_free(model: ir.Model, dimension: int) -> bool:
+    return not isinstance(model.graph.inputs[0].shape[dimension], int)
 
 
 class Editor:

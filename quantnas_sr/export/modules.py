@@ -6,7 +6,6 @@ when the graph has its final shape. So these modules can be traced but not run.
 """
 
 from collections import Counter
-from copy import deepcopy
 from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Type
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.export.rounded_outputs import RoundedOutput
 from quantnas_sr.export.static_adq import StaticADQ, affine
+from quantnas_sr.input_shapes import copied
 from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 from quantnas_sr.search_space.skeletons.adq import ADQ
 from quantnas_sr.search_space.skeletons.esa import ESA, MIN_SIDE
@@ -186,7 +186,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
         network: in evaluation mode; its activations calibrated.
         quantized: False for the float baseline: the same weights before rounding, ReLU where a quantizer has one.
     """
-    network, calls = deepcopy(network).eval(), CallCounter()
+    network, calls = copied(network).eval(), CallCounter()
     names = {module: name for name, module in network.named_modules()}
 
     def marked(make: Callable[[Any, _Mark], nn.Module]) -> Callable[[Any], nn.Module]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Collection, Mapping, Union
+from typing import Any, ClassVar, Collection, Mapping, Union
 
 import yaml
 
@@ -13,17 +13,22 @@ from quantnas_sr.quantization import check_bits
 
 @dataclass(frozen=True)
 class BitsByLayer:
-    """Widths by name of layer. ``origin`` (where they came from, plain data) does not count in a comparison.
+    """Bit widths by name of layer. ``origin`` (where they came from, plain data) does not count in a comparison.
 
-    The file is a line ``layer: bits`` for each layer, and may have a mapping ``origin`` beside them.
+    The file has a line ``layer: bits`` for each layer, and may have a mapping ``origin`` beside them. A search writes
+    the options of its network there, as ``arch``, so that the file alone says what the network costs.
     """
+
+    #: What a search calls the file, and the folder of those of its checkpoints.
+    file_name: ClassVar[str] = "bits_by_layer.yml"
+    folder_name: ClassVar[str] = "bits_by_layer"
 
     bits: Mapping[str, int]
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write the file, in one step."""
-        data = {**self.bits, "origin": dict(self.origin)}
+        """Write the file, in one step (an interruption leaves the old file)."""
+        data = {**self.bits, "origin": _plain(self.origin)}
         with written_aside(path) as aside:
             aside.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
@@ -49,6 +54,13 @@ class BitsByLayer:
                 raise OptionError(unknown("layer", name, layers, where=where))
             check_bits(width, f"{where}: {name}")
         return cls(bits, origin)
+
+
+def _plain(value: Any) -> Any:
+    """Without the mapping and sequence types of whoever read the options, which a safe YAML file does not hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def _read(path: Union[str, Path], where: str) -> Any:

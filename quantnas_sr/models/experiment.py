@@ -13,7 +13,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
-from quantnas_sr.errors import DataError
+from quantnas_sr.errors import CheckpointError, DataError
 from quantnas_sr.files import written_aside
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
@@ -23,6 +23,7 @@ from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
 from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
+from quantnas_sr.pth import read_pth
 from quantnas_sr.registration import METRIC_REGISTRY
 
 
@@ -112,7 +113,9 @@ class ExperimentModel(SRModel):
         Raises:
             DataError: the weights do not fit the network of the options.
         """
-        content = torch.load(load_path, map_location="cpu", weights_only=True)
+        content = read_pth(load_path)
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{load_path}: holds no state dict")
         keys = [key for key in ("params", "params_ema") if isinstance(content.get(key), dict)]
         if param_key is None and keys:
             param_key = keys[0]
@@ -120,11 +123,12 @@ class ExperimentModel(SRModel):
             param_key = None
         try:
             super().load_network(net, load_path, strict, param_key)
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            problem = " ".join(str(error).splitlines()[1].split()) if "\n" in str(error) else str(error)
-            raise DataError(f"{load_path}: its weights do not fit the network of the options: {problem}") from None
+        except (RuntimeError, AttributeError) as error:
+            lines = [" ".join(line.split()) for line in str(error).splitlines()]
+            problem = lines[1] if len(lines) > 1 else lines[0]
+            raise CheckpointError(
+                f"{load_path}: its weights do not fit the network of the options: {problem}"
+            ) from None
 
     def setup_optimizers(self) -> None:
         """BasicSR's own; quantization steps apart, and gradients clipped by norm (``train: step_lr, grad_clip``)."""
@@ -172,7 +176,7 @@ class ExperimentModel(SRModel):
             return
         with self._saved_aside("training_states", f"{current_iter}.state") as aside:
             super().save_training_state(epoch, current_iter)
-            state = torch.load(aside, map_location="cpu", weights_only=True)
+            state = read_pth(aside)
             state["random"] = random_state()
             state["gradient_scaler"] = self.precision.scaler.state_dict()
             state["best_metric_results"] = plain(getattr(self, "best_metric_results", {}))

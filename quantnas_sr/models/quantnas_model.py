@@ -8,6 +8,8 @@ import torch
 from basicsr.utils import get_root_logger
 
 from quantnas_sr.cost import count
+from quantnas_sr.cost.quantized import check_quantized
+from quantnas_sr.errors import NetworkError
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.models.random_state import random_state, set_random_state
@@ -36,9 +38,16 @@ class QuantNASModel(ExperimentModel):
         self._log_cost()
 
     def _log_cost(self) -> None:
-        cost = count(self.get_bare_model(self.net_g))
+        network = self.get_bare_model(self.net_g)
+        try:
+            cost = count(network)
+        except NetworkError as error:
+            get_root_logger().warning(f"The cost is not known: {error}")
+            return
+        check_quantized(network, cost)
         get_root_logger().info(
-            f"Cost for a 32x32 input: {cost.bitops / 1e9:.3f} GBitOps, {cost.macs / 1e9:.3f} GMACs; "
+            f"Cost for a 32x32 input: {cost.bitops / 1e9:.3f} GBitOps, {cost.macs / 1e9:.3f} GMACs, "
+            f"{100 * cost.quantized_share:.1f} % of them quantized; "
             f"{cost.params:,d} parameters, {cost.packed_bytes / 1e3:.1f} kB packed"
         )
 

@@ -50,8 +50,9 @@ class QuantNASSearchModel(ExperimentModel):
     Each iteration has an alpha step (after ``alpha_warmup``), on the alphas' half of the data and with the full loss
     ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
     have an optimizer of their own, whose learning rate is constant. At every checkpoint and at the end the current
-    genotype is written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``). With a budget, the
-    penalty is adapted during the search, and the genotype is the most probable one that costs no more.
+    genotype is written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``); that of a
+    `QuantizedSupernet` is bit widths by layer, in ``bits_by_layer.yml`` (and ``bits_by_layer/<iteration>.yml``). With a
+    budget, the penalty is adapted during the search, and the genotype is the most probable one that costs no more.
 
     Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
@@ -160,9 +161,9 @@ class QuantNASSearchModel(ExperimentModel):
     def _save_genotype(self, current_iter: int) -> None:
         genotype = self.genotype(current_iter)
         label = "latest" if current_iter == -1 else current_iter
-        genotype.save(self.experiment_folder / "genotypes" / f"{label}.yml")
-        genotype.save(self.experiment_folder / "genotype.yml")
-        path = self.experiment_folder / "genotype.yml"
+        genotype.save(self.experiment_folder / genotype.folder_name / f"{label}.yml")
+        path = self.experiment_folder / genotype.file_name
+        genotype.save(path)
         get_root_logger().info(f"Current genotype: {self._cost_in_words()}, saved to {path}")
 
     def _choice(self) -> Optional[Dict[str, int]]:

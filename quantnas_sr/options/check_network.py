@@ -11,9 +11,9 @@ from quantnas_sr.errors import OptionError
 from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options.building import built
 from quantnas_sr.options.registered import is_a, registered
+from quantnas_sr.pth import PARAM_KEYS, read_pth, read_state
 from quantnas_sr.registration import ARCH_REGISTRY, is_ours
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
-from quantnas_sr.search_space.derived import read_state
 
 Options = Dict[str, Any]
 
@@ -92,8 +92,8 @@ def _check_fits(net: nn.Module, path: str, options: Options) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # weights that are copied to the device "meta" are gone, as they should be
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            keys = (options.get("param_key_g", "params"), "params", "params_ema")
+            content = read_pth(path)
+            keys = (options.get("param_key_g", "params"), *reversed(PARAM_KEYS))
             state = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
             state = {name[7:] if name.startswith("module.") else name: tensor for name, tensor in state.items()}
             net.load_state_dict(state, strict=options.get("strict_load_g", True))

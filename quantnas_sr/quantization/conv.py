@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union
 import torch
 from torch import Tensor, distributed, nn
 
-from quantnas_sr.errors import OptionError
+from quantnas_sr.errors import CalibrationError, OptionError
 from quantnas_sr.quantization.channel_scale import least_error_channel_scale, scaled_weight
 from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer
 from quantnas_sr.quantization.lsq import LSQWeight
@@ -236,6 +236,15 @@ def _trained_steps(network: nn.Module) -> Iterator[Tuple[QuantConv2d, LSQActivat
 def is_calibrated(network: nn.Module) -> bool:
     """Whether every trained step of activations is set; True where there are none."""
     return all(quantizer.is_calibrated for _, quantizer in _trained_steps(network))
+
+
+def naming_layer(error: CalibrationError, network: nn.Module) -> CalibrationError:
+    """The error of a network that ran, with the name of its layer where other layers of it are calibrated."""
+    if not any(is_calibrated(layer) for layer, _ in _trained_steps(network)):
+        return error
+    layers = (name for name, layer in network.named_modules() if isinstance(layer, QuantConv2d))
+    names = [name for name in layers if network.get_submodule(name).input_quantizer is error.quantizer]
+    return CalibrationError(error.quantizer, *names[:1])
 
 
 def observe_inputs(network: nn.Module) -> None:

@@ -113,7 +113,7 @@ class LSQActivation(nn.Module):
             return
         if not self.is_calibrated:
             if not self.training:
-                raise CalibrationError
+                raise CalibrationError(self)
             self.observe()
             self.full_precision(x)
             self.calibrate()

@@ -1,20 +1,17 @@
-"""The network that a genotype describes."""
+"""The network that a genotype describes, and how it comes out of a checkpoint."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
-import torch
 from torch import Tensor, nn
 
-from quantnas_sr.errors import GenotypeError
+from quantnas_sr.errors import CalibrationError, GenotypeError
+from quantnas_sr.pth import EXTRA_STATE, description_in, read_state
+from quantnas_sr.quantization import naming_layer
 from quantnas_sr.search_space.genotype import Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 from quantnas_sr.search_space.slots import Slot
 from quantnas_sr.search_space.space import get_search_space
-
-#: Where a state dict keeps what the network as a whole is built from, as bytes of JSON (PyTorch's `get_extra_state`).
-EXTRA_STATE = "_extra_state"
 
 
 class DerivedNetwork(nn.Module):
@@ -51,7 +48,10 @@ class DerivedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""
-        return self.skeleton(x)
+        try:
+            return self.skeleton(x)
+        except CalibrationError as error:
+            raise naming_layer(error, self.skeleton) from None
 
     def get_extra_state(self) -> Tensor:
         """The genotype in the state dict: JSON as bytes."""
@@ -80,40 +80,16 @@ def first_difference(theirs: Genotype, ours: Genotype) -> str:
     return ""
 
 
-def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[str, Tensor]:
-    """The state dict out of a checkpoint that BasicSR saved, of a network that says there what it is built from.
-
-    Args:
-        path: the ``.pth``.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
-
-    Raises:
-        GenotypeError: the file cannot be read, or carries no genotype.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch thinks of a file that is no checkpoint
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise GenotypeError(f"{path}: the checkpoint cannot be read ({error.strerror})") from None
-    except Exception as error:
-        raise GenotypeError(f"{path}: not a checkpoint ({type(error).__name__})") from None
-    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-    key = param_key or ("params_ema" if "params_ema" in checkpoint else "params")
-    if key not in checkpoint and key == "params_ema":
-        key = "params"  # as BasicSR does
-    state = checkpoint.get(key)
-    if not isinstance(state, dict) or EXTRA_STATE not in state:
-        raise GenotypeError(f"{path}: carries no genotype under {key!r}, so it is not of a derived network")
-    return state
-
-
 def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNetwork:
     """The network of a state dict, in evaluation mode on the CPU; errors name ``path``.
 
     Raises:
         GenotypeError: the state dict does not describe a derived network, or does not fit it.
     """
+    if "quantized_arch" in description_in(state):
+        raise GenotypeError(f"{path}: is the checkpoint of a QuantizedArch, which has no genotype")
+    if EXTRA_STATE not in state:
+        raise GenotypeError(f"{path}: carries no genotype, so it is not of a derived network")
     network = DerivedNetwork(Genotype.from_tensor(state[EXTRA_STATE], where=str(path)))
     try:
         network.load_state_dict(state)
@@ -124,5 +100,13 @@ def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNet
 
 
 def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> DerivedNetwork:
-    """Rebuild a trained network from its checkpoint alone, in evaluation mode on the CPU. As `read_state`."""
+    """Rebuild a derived network from its checkpoint alone, in evaluation mode on the CPU.
+
+    Args:
+        path: the ``.pth``.
+        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+
+    Raises:
+        GenotypeError: the file cannot be read, or is not the checkpoint of a derived network.
+    """
     return derived_from(read_state(path, param_key), path)

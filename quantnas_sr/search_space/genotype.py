@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Tuple, Union
+from typing import Any, ClassVar, Dict, Mapping, NamedTuple, Tuple, Union
 
 import torch
 import yaml
@@ -43,6 +43,10 @@ class Genotype:
 
     Two genotypes are equal when their networks are; ``origin`` (where it came from, plain data) does not count.
     """
+
+    #: What a search calls the file, and the folder of those of its checkpoints.
+    file_name: ClassVar[str] = "genotype.yml"
+    folder_name: ClassVar[str] = "genotypes"
 
     search_space: str
     scale: int

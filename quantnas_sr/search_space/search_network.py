@@ -73,7 +73,10 @@ class SearchNetwork(nn.Module):
         raise NotImplementedError
 
     def genotype(self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None) -> Any:
-        """Per slot the edge of the largest alpha, or of ``choice``; can be saved as a file (``save(path)``)."""
+        """Per slot the edge of the largest alpha, or of ``choice``: a `Genotype`, or what takes its place.
+
+        It can be saved (``save(path)``), and says how its file is called (``file_name``, ``folder_name``).
+        """
         raise NotImplementedError
 
     def derive(self, genotype: Any = None) -> nn.Module:

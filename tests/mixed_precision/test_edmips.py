@@ -7,6 +7,7 @@ import torch
 import yaml
 from project import Project
 
+from quantnas_sr import cli
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 
 OWN_ARCH = '''
@@ -82,7 +83,7 @@ def search(project: Project, network: str, **changes: Any) -> Dict[str, Any]:
 @pytest.mark.parametrize("name", ARCHS)
 def test_search_then_train_then_test(project, name):
     opt = search(project, name, **{"network_g.skip": ["again"]} if name == "own" else {})
-    genotype = f"experiments/search_{name}/genotype.yml"
+    genotype = f"experiments/search_{name}/bits_by_layer.yml"
     network = {"type": "QuantizedArch", "arch": opt["network_g"]["arch"], "bits_by_layer": genotype}
     changes = {"network_g": network, "path.pretrain_network_g": None, "name": f"train_{name}"}
     training = project.options("train_rfdn_8bit_x4.yml", {**changes, "val": None})
@@ -96,7 +97,9 @@ def test_search_then_train_then_test(project, name):
     stages = ("Current genotype: ", "Network [QuantizedArch] is created", "Cost for a 32x32", "Validation Set5\n")
     assert sorted(stages, key=log.index) == list(stages)
     found = yaml.safe_load((project.folder / genotype).read_text())
-    assert found.pop("origin")["experiment"] == f"search_{name}"
+    assert cli.main(["cost", str(project.folder / genotype), "--json"]) == (name == "own")
+    origin = found.pop("origin")
+    assert origin["experiment"] == f"search_{name}" and origin["arch"] == opt["network_g"]["arch"]
     assert set(found.values()) <= {4, 8, 32} and (found.get("again") == 32) == (name == "own")
 
 
@@ -109,7 +112,7 @@ def test_the_other_mixers_search_from_weights_in_full_precision(project, bit_mix
     log = project.train(project.write("search.yml", search(project, "espcn", **changes)))
     assert "Validation DIV2K_valid_derived\n" in log
     net = QuantizedArch(
-        {"type": "ESPCN", "num_feat": 8}, bits_by_layer=project.folder / f"experiments/{bit_mixer}/genotype.yml"
+        {"type": "ESPCN", "num_feat": 8}, bits_by_layer=project.folder / f"experiments/{bit_mixer}/bits_by_layer.yml"
     )
     assert len(list(net.quantized_layers())) == 3
 
@@ -127,7 +130,8 @@ def test_a_search_goes_on_where_it_stopped_and_names_its_layers(project):
     assert "Resuming training from epoch: 0, iter: 2" in log
     resumed = torch.load(folder / "models/net_g_4.pth", weights_only=True)["params"]
     assert resumed.keys() == whole.keys() and "alphas.body/0/conv1" in resumed
-    assert (folder / "genotypes/2.yml").is_file() and (folder / "genotypes/latest.yml").is_file()
+    assert (folder / "bits_by_layer/2.yml").is_file() and (folder / "bits_by_layer/latest.yml").is_file()
+    assert not (folder / "genotype.yml").exists()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(project.folder / "tb_logger/resumed"))

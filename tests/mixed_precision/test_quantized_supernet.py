@@ -204,10 +204,10 @@ def test_skipped_layers_stay_as_they_are_and_are_in_the_genotype_at_32_bits(bit_
     assert skipped == {n for n in QuantizedSupernet(RFDN).genotype().bits if n == "fea_conv" or ".esa." in n}
     assert not skipped & net.probabilities().keys()
     assert type(net.network.fea_conv) is nn.Conv2d
-    net.genotype({"seed": 3}).save(tmp_path / "genotype.yml")
-    read = QuantizedArch(RFDN, bits_by_layer=tmp_path / "genotype.yml")
+    net.genotype({"seed": 3}).save(tmp_path / "bits_by_layer.yml")
+    read = QuantizedArch(RFDN, bits_by_layer=tmp_path / "bits_by_layer.yml")
     assert {name: layer.bits for name, layer in read.quantized_layers()} == dict.fromkeys(net.probabilities(), 4)
-    assert "seed: 3" in (tmp_path / "genotype.yml").read_text()
+    assert "seed: 3" in (tmp_path / "bits_by_layer.yml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""The one reader of ``.pth`` files. A checkpoint is data: tensors and plain values are read, code never runs."""
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Union
+
+import torch
+from torch import Tensor
+
+from quantnas_sr.errors import CheckpointError
+
+#: Where a state dict of this package says what its network is built from: JSON as bytes. The key is PyTorch's
+#: (`torch.nn.Module.get_extra_state`), so other people's state dicts have it too, with other things in it.
+EXTRA_STATE = "_extra_state"
+#: Keys under which BasicSR saves a state dict, in the order in which they are preferred.
+PARAM_KEYS = ("params_ema", "params")
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+
+
+def read_pth(path: Union[str, Path]) -> Any:
+    """What ``torch.save`` wrote to a file, with all tensors on the CPU.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds anything but tensors and plain data.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts about a file that is no checkpoint
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror or error})") from None
+    except Exception as error:
+        refused = _REFUSED.search(str(error))
+        why = f": it holds {refused[1]}, and only tensors and plain data are loaded" if refused else ""
+        raise CheckpointError(f"{path}: not a checkpoint ({type(error).__name__}){why}") from None
+
+
+def key_of(checkpoint: Any, param_key: Optional[str] = None) -> str:
+    """The key of a checkpoint under which its state dict is looked for.
+
+    Args:
+        checkpoint: what `read_pth` returned.
+        param_key: ``params`` or ``params_ema``; by default the moving average where there is one. A checkpoint without
+            moving average gives its ``params`` instead, as BasicSR does.
+    """
+    found = [key for key in PARAM_KEYS if isinstance(checkpoint, dict) and key in checkpoint]
+    wanted = param_key or (found[0] if found else "params")
+    return "params" if wanted == "params_ema" and wanted not in found else wanted
+
+
+def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[str, Tensor]:
+    """The state dict of a network that says there what it is built from, out of a checkpoint that BasicSR saved.
+
+    Args:
+        path: the file.
+        param_key: as of `key_of`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or has no such state dict under that key.
+    """
+    checkpoint = read_pth(path)
+    key = key_of(checkpoint, param_key)
+    state = checkpoint.get(key) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or EXTRA_STATE not in state:
+        raise CheckpointError(
+            f"{path}: carries no genotype under {key!r}, nor the options of a QuantizedArch. Allowed: the checkpoint "
+            "of a trained network of this package"
+        )
+    return state
+
+
+def description_in(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a state dict says of its network under `EXTRA_STATE`; empty where that is not JSON as bytes."""
+    extra = state.get(EXTRA_STATE)
+    if not isinstance(extra, Tensor) or extra.dtype != torch.uint8 or extra.dim() != 1:
+        return {}
+    try:
+        data = json.loads(bytes(extra.tolist()))
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
