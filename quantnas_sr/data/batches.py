@@ -12,12 +12,12 @@ from basicsr.utils import logger as basicsr_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from quantnas_sr.compat.training import too_few_images
+from quantnas_sr.compat.training import is_ours, too_few_images
 from quantnas_sr.errors import DataError, QuantNASError
 
 
 def check_batches(opt: Mapping[str, Any]) -> None:
-    """Check that an epoch has at least one full batch in every process.
+    """Check that an epoch has at least one full batch in every process; runs of other packages are left alone.
 
     Args:
         opt: parsed options of a training, whose ``datasets.train`` has been checked.
@@ -25,7 +25,8 @@ def check_batches(opt: Mapping[str, Any]) -> None:
     Raises:
         DataError: it has none; one line with the numbers and what would do.
     """
-    dataset = _training_dataset(opt) if _has_numbers(opt["datasets"].get("train")) else None
+    checked = is_ours(opt) and _has_numbers(opt["datasets"].get("train"))
+    dataset = _training_dataset(opt) if checked else None
     if dataset is None:
         return
     problem = too_few_images(opt, len(dataset))

@@ -73,6 +73,10 @@ def test_the_other_files_are_those_beside_the_search(project):
         (["search_x4.yml", "--force_search", "network_g:bits=[4, 99]"], "search_x4.yml: network_g: "),
         (["search_x4.yml", "--force_train", "train:grad_clp=1"], "train_x4.yml: train: unknown key 'grad_clp'"),
         (["search_x4.yml", "--force_test", "val:metrics=~"], "test_x4.yml: val: the key 'metrics' is missing"),
+        (
+            ["search_x4.yml", "--force_test", "model_type=SRModel"],
+            "test_x4.yml: model_type: a SRModel writes no metrics",
+        ),
         (["search_x4.yml", "--force_test", "datasets:test_1:dataroot_lq=no"], "test_x4.yml: datasets.test_1: "),
         (["search_x4.yml", "--output", "experiments/a b"], "--output: 'a b'"),
         (["search_x4.yml", "--slurm", "gpu"], "--slurm"),

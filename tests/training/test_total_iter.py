@@ -196,6 +196,12 @@ def test_the_epochs_of_other_peoples_runs_are_as_basicsr_counts_them(pipeline, c
     assert create(opt, logger)[3] == epochs
 
 
+def test_other_peoples_runs_are_not_refused(pipeline):
+    run = pipeline(3)
+    code, log = run.run("train", run.options({**PLAIN, "datasets.train.batch_size_per_gpu": 4}))
+    assert code == 0 and iterations(log) == []
+
+
 def test_a_dataset_that_cannot_be_looked_at_beforehand_is_refused_in_one_line_too(pipeline):
     run = pipeline(3)
     opt = run.options({"datasets.train.batch_size_per_gpu": 4})
