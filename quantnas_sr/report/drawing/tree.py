@@ -1,6 +1,19 @@
 """Nodes of a wiring as chains and branches, and these as parts of a picture."""
 
-from typing import Callable, Collection, Dict, FrozenSet, Iterator, List, NamedTuple, Sequence, Set, Tuple, Union
+from typing import (
+    Callable,
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from quantnas_sr.report.drawing.gathering import Gathering
 from quantnas_sr.report.drawing.parts import Addend, Beside, Box, Part, Repeat, Residual, Row
@@ -114,21 +127,27 @@ class Chains:
     def _branches(self, node: Node, ends: Sequence[Node], source: Node) -> Branches:
         source = self._where_they_part([*ends], source) if len(ends) > 1 else source
         chains = [self.to(end, source) for end in ends]
-        main = max(chains, key=lambda chain: len(set(boxes(chain))))
-        taken: Set[Node] = set(all_nodes(main))
-        others = []
-        for chain in chains:
-            if chain is main:
-                continue
-            shared = 0
-            while shared < min(len(chain), len(main)) and chain[shared].node is main[shared].node:
-                shared += 1
-            own = set(all_nodes(chain[shared:]))
-            if own & taken:
-                raise NotDrawableError
-            taken |= own
-            others.append((shared, chain[shared:]))
-        return Branches(node, main, tuple(others))
+        for i in sorted(range(len(chains)), key=lambda i: -len(set(boxes(chains[i])))):
+            others = _leaving(chains[i], [*chains[:i], *chains[i + 1 :]])
+            if others is not None:
+                return Branches(node, chains[i], others)
+        raise NotDrawableError
+
+
+def _leaving(main: Chain, chains: Sequence[Chain]) -> Optional[Tuple[Tuple[int, Chain], ...]]:
+    """Where each chain leaves ``main``, and what is its own; None where two chains share more than with ``main``."""
+    taken: Set[Node] = set(all_nodes(main))
+    others = []
+    for chain in chains:
+        shared = 0
+        while shared < min(len(chain), len(main)) and chain[shared].node is main[shared].node:
+            shared += 1
+        own = set(all_nodes(chain[shared:]))
+        if own & taken:
+            return None
+        taken |= own
+        others.append((shared, chain[shared:]))
+    return tuple(others)
 
 
 def all_nodes(chain: Collection[Element]) -> Iterator[Node]:
