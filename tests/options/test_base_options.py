@@ -162,7 +162,7 @@ def test_an_options_file_is_utf8_whatever_the_locale(tmp_path, monkeypatch, mark
 
 
 def test_the_copy_of_an_options_file_and_the_log_are_utf8_whatever_the_locale(tmp_path):
-    script = tmp_path / "copy.py"
+    script = tmp_path / "script.py"
     script.write_text(
         "import logging, sys\nimport quantnas_sr\nfrom basicsr.utils import get_root_logger\n"
         "from basicsr.utils.options import copy_opt_file\n"
