@@ -1,5 +1,8 @@
 """``base:`` of an options file, and the files that it makes short: options/comparisons."""
 
+import os
+import subprocess
+import sys
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import pytest
@@ -141,3 +144,35 @@ def test_the_page_of_comparisons_names_every_file():
     page = (ROOT / "docs/comparisons.md").read_text()
     missing = [path.name for path in COMPARISONS if not path.name.startswith("test") and path.name not in page]
     assert not missing
+
+
+FOREIGN = "# Größe, 大きさ\nname: über_größe\nmodel_type: QuantNASModel\nnumber: 1e-4\n"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+def test_an_options_file_is_utf8_whatever_the_locale(tmp_path, monkeypatch, mark):
+    from basicsr.utils import options as basicsr_options
+
+    path = tmp_path / "a.yml"
+    path.write_bytes(mark + FOREIGN.encode())
+    assert load(path)["name"] == "über_größe"
+    with open(path, encoding="ascii", errors="strict") as stream:  # as BasicSR opens it under LC_ALL=C
+        opt = yaml.load(stream, Loader=basicsr_options.ordered_yaml()[0])
+    assert opt["name"] == "über_größe" and opt["number"] == 1e-4
+
+
+def test_the_copy_of_an_options_file_and_the_log_are_utf8_whatever_the_locale(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import logging, sys\nimport quantnas_sr\nfrom basicsr.utils import get_root_logger\n"
+        "from basicsr.utils.options import copy_opt_file\n"
+        "copy_opt_file(sys.argv[1], sys.argv[2])\n"
+        "get_root_logger(log_level=logging.INFO, log_file=sys.argv[2] + '/run.log').info('\\u00fcber')\n"
+    )
+    (tmp_path / "a.yml").write_bytes(FOREIGN.encode())
+    (tmp_path / "run").mkdir()
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(tmp_path / "a.yml"), str(tmp_path / "run")]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "run/a.yml").read_bytes().endswith(FOREIGN.encode())
+    assert "über" in (tmp_path / "run/run.log").read_text(encoding="utf-8")
