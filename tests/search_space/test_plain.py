@@ -199,3 +199,21 @@ def test_a_checkpoint_of_another_quantizer_is_refused():
 def test_a_spec_is_the_papers_by_default():
     spec = ConvSpec(3, 8, (3, 3))
     assert (spec.bias, spec.activation_quantizer, spec.identity) == (False, "hwgq", False)
+
+
+# --- the options files
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_shipped_files_describe_the_search_the_training_and_the_test_of_one_network(scale):
+    from project import load_options
+
+    from quantnas_sr.options.read import supernet_of
+
+    search, train, test = (load_options(f"{stage}_plain_x{scale}.yml") for stage in ("search", "train", "test"))
+    net = supernet_of(search)
+    assert (net.search_space, net.scale, net.norm, net.activation_quantizer) == ("plain", scale, "none", "lsq")
+    genotype = f"experiments/{search['name']}/genotype.yml"
+    assert train["network_g"] == test["network_g"] == {"type": "QuantNASPlain", "genotype": genotype}
+    assert f"experiments/{train['name']}/" in test["path"]["pretrain_network_g"]
+    assert {opt["scale"] for opt in (search, train, test)} == {scale}
