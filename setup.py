@@ -36,7 +36,9 @@ setup(
         "opencv-python",
         "lmdb",
         "pyyaml",
-        # These come with BasicSR too, and so does tensorboard (as tb-nightly). They stand here since they are imported.
+        # These come with BasicSR or torch too, and so does tensorboard (as tb-nightly). They stand here since they are
+        # imported.
+        "filelock",
         "pillow",
         "requests",
         "scipy",
