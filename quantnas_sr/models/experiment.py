@@ -44,7 +44,7 @@ class ExperimentModel(SRModel):
         #: Number of iterations that the weights have been trained for; None in a test run and before the first.
         self.iteration: Optional[int] = None
         self.recorded_options = recorded_options(opt)
-        self.metrics_file = MetricsFile(Path(opt["path"].get("visualization", "")).parent, opt["name"])
+        self.metrics_file = MetricsFile(Path(opt["path"].get("visualization", "")).parent, opt.get("name", ""))
         super().__init__(opt)
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:

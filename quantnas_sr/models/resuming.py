@@ -170,7 +170,7 @@ def differences(before: Any, after: Any, key: str = "") -> List[str]:
 
 def recorded_options(opt: Mapping[str, Any]) -> State:
     """Copies of the options that a training state records: those that a resumed run may change on the way."""
-    data = opt["datasets"].get("train") or {}
+    data = opt.get("datasets", {}).get("train") or {}
     keys = ("batch_size_per_gpu", "dataset_enlarge_ratio", "gt_size")
     return _plain_copy(
         {
