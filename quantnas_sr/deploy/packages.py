@@ -65,12 +65,13 @@ def import_runtime(name: str, feature: str) -> ModuleType:
     Raises:
         MissingExtraError: it is not installed, too old, or cannot be imported.
     """
+    if importlib.util.find_spec(name) is None:
+        raise MissingExtraError(feature, name, "export")
     try:
         with _without_telemetry():
             module = importlib.import_module(name)
     except ImportError as error:
-        package = name if importlib.util.find_spec(name) is None else f"{name}, which cannot be imported ({error})"
-        raise MissingExtraError(feature, package, "export") from None
+        raise MissingExtraError(feature, f"{name}, which cannot be imported ({error})", "export") from None
     _check_version(module, name, feature)
     if hasattr(module, "disable_telemetry_events"):  # of ONNX Runtime, which has them on Windows
         module.disable_telemetry_events()

@@ -13,7 +13,7 @@ from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX, OUTPUT
-from quantnas_sr.deploy.packages import RUNTIMES, usable_runtimes
+from quantnas_sr.deploy.packages import RUNTIMES, installed_runtimes, usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import Session, open_session
 from quantnas_sr.errors import DataError, OptionError
@@ -78,7 +78,8 @@ def _open_onnx(path: Path, runtime: str, threads: Optional[int]) -> Network:
     if runtime == "torch":
         raise OptionError(f"{path}: torch does not run an .onnx. Allowed: {', '.join(RUNTIMES)}")
     if runtime == "auto":
-        runtime = usable_runtimes(f"{path}: an .onnx", most=1)[0][0]
+        installed = installed_runtimes()
+        runtime = usable_runtimes(f"{path}: an .onnx", most=1)[0][0] if installed else "onnxruntime"
     return OnnxNetwork(path, open_session(runtime, path, threads))
 
 

@@ -191,6 +191,6 @@ def test_a_runtime_that_cannot_be_imported_is_one_line(runtime, network, monkeyp
 def test_a_runtime_that_is_absent_is_named_with_its_extra(runtime, network, monkeypatch):
     for name in RUNTIMES:
         monkeypatch.setitem(sys.modules, name, None)
-    needed = "openvino or onnxruntime" if runtime == "auto" else runtime
+    needed = "onnxruntime" if runtime == "auto" else runtime
     with pytest.raises(MissingExtraError, match=rf"an .onnx needs {needed}: pip install 'quantnas_sr\[export\]'"):
         open_network(network, runtime)
