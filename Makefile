@@ -25,25 +25,10 @@ lint: $(INSTALLED)
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
 
-# The setup.py of BasicSR reads its version through exec() and locals(), which do not share names since Python 3.13.
-# While BasicSR is built, exec() writes into its caller again.
-define SHARED_LOCALS
-import builtins, sys
-run = exec
-def exec_in_caller(code, *scope, **named):
-    caller = sys._getframe(1)
-    return run(code, *scope, **named) if scope or named else run(code, caller.f_globals, caller.f_locals)
-builtins.exec = exec_in_caller
-endef
-export SHARED_LOCALS
-
-# torch and torchvision in one command, so that they match; then what the build of BasicSR imports, which in an isolated
-# build would be a second torch.
-$(INSTALLED): setup.py pyproject.toml Makefile
+# torch and torchvision in one command, so that they match.
+$(INSTALLED): setup.py pyproject.toml install_basicsr.py Makefile
 	$(PYTHON) -m venv .venv
 	$(PIP) install 'torch>=2.4' 'torchvision>=0.19'
-	$(PIP) install numpy cython 'setuptools>=64' wheel
-	mkdir -p .venv/build && echo "$$SHARED_LOCALS" > .venv/build/sitecustomize.py
-	PYTHONPATH='$(CURDIR)/.venv/build' $(PIP) install --no-build-isolation basicsr
+	.venv/bin/python install_basicsr.py
 	$(PIP) install --no-build-isolation -e '.[$(EXTRAS)]'
 	touch $@

@@ -5,10 +5,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-export = ["onnx", "onnxscript", "onnxruntime", "openvino"]
-report = ["matplotlib"]
+export = [
+    "onnx",
+    "onnxscript",
+    # Before 1.21 it has no DepthToSpace of integers. Python 3.9 has only older ones: there OpenVINO checks and runs.
+    "onnxruntime>=1.21; python_version >= '3.10'",
+    "openvino",
+]
+report = ["matplotlib", "jinja2"]
 sweep = ["submitit"]
-spandrel = ["spandrel"]
+spandrel = ["spandrel; python_version >= '3.10'"]
 
 setup(
     name="quantnas_sr",
@@ -21,13 +27,18 @@ setup(
     packages=find_packages(include=["quantnas_sr", "quantnas_sr.*"]),
     python_requires=">=3.9",
     install_requires=[
-        "basicsr>=1.4.2",
+        # A project keeps the BasicSR that it pins, if it is one that this package works with.
+        "basicsr>=1.3.4.9",
         "torch>=2.4",
         "torchvision>=0.19",
         "numpy",
         "opencv-python",
         "lmdb",
         "pyyaml",
+        # These come with BasicSR too, and so does tensorboard (as tb-nightly). They stand here since they are imported.
+        "pillow",
+        "requests",
+        "scipy",
         "tqdm",
         # BasicSR imports distutils, which Python 3.12 dropped and setuptools provides.
         "setuptools; python_version >= '3.12'",

@@ -12,7 +12,14 @@ import pkgutil
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from basicsr.utils import registry as basicsr_registries
+import basicsr
+
+try:
+    from basicsr.utils import registry as basicsr_registries
+except ImportError as error:
+    raise ImportError(
+        f"quantnas_sr needs BasicSR 1.3.4.9 or newer; the one in {list(basicsr.__path__)} has no registries"
+    ) from error
 
 #: What follows the unambiguous names of this package's classes.
 SUFFIX = "_quantnas"

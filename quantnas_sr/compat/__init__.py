@@ -1,12 +1,18 @@
-"""Makes BasicSR 1.4.2 (PyPI and GitHub master) work on today's torch, torchvision and Python, and without a GPU.
+"""Makes BasicSR (1.3.4.9 to 1.4.2 and GitHub master) work on today's torch, torchvision and Python, and without a GPU.
 
 ``apply`` installs every patch. Each is one function whose docstring names the defect, and changes something only where
-the defect is: the functions of BasicSR are wrapped, never copied.
+the defect is: the functions of BasicSR are wrapped, never copied. Projects that only import this package must run as
+they did: a patch leaves alone what it does not know.
 """
 
 import functools
 
-from quantnas_sr.compat.imports import provide_functional_tensor, reach_child_processes, when_basicsr_is_imported
+from quantnas_sr.compat.imports import (
+    provide_functional_tensor,
+    provide_version,
+    reach_child_processes,
+    when_basicsr_is_imported,
+)
 
 __all__ = ["apply", "when_basicsr_is_imported"]
 
@@ -15,9 +21,11 @@ __all__ = ["apply", "when_basicsr_is_imported"]
 def apply() -> None:
     """Install every patch, once.
 
-    This imports BasicSR. Where BasicSR is importing us instead, its parts are patched at the end of its import.
+    This imports BasicSR. Where BasicSR is importing this package, its parts are patched at the end of its import; where
+    it was imported before, whatever has been imported from it is patched now.
     """
     provide_functional_tensor()
+    provide_version()
     reach_child_processes()
     when_basicsr_is_imported(_patch_basicsr)
 
@@ -35,5 +43,4 @@ def _patch_basicsr() -> None:
     options.write_as_utf8()
     options.prepare_runs()
     data.name_broken_pairs()
-    data.take_luma_of_single_images()
     data.report_prefetch_failures()

@@ -4,7 +4,10 @@ import importlib.util
 import multiprocessing
 import sys
 import types
-from typing import Callable
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any, Callable, Optional
 
 from quantnas_sr.compat.end_of_import import call_after_import
 
@@ -19,6 +22,23 @@ def provide_functional_tensor() -> None:
     shim = types.ModuleType(name, "Stands in for the module that torchvision dropped.")
     shim.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = shim
+
+
+class _MissingVersion(MetaPathFinder, Loader):
+    """Makes ``basicsr.version`` where there is no such file. It is the last finder, so that a file comes first."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        return ModuleSpec(fullname, self) if fullname == "basicsr.version" else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        file = Path(next(iter(sys.modules["basicsr"].__path__))).parent / "VERSION"
+        module.__version__ = file.read_text(encoding="utf-8").strip() if file.is_file() else "unknown"
+        module.__gitsha__ = "unknown"
+
+
+def provide_version() -> None:
+    """A Git clone of BasicSR, or a copy inside a project, has no ``version.py`` until its setup.py writes it."""
+    sys.meta_path.append(_MissingVersion())
 
 
 class _ImportsQuantNAS:

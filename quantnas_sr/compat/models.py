@@ -20,6 +20,10 @@ def load_weights_only() -> None:
         base_model.torch = alike(torch, load=functools.partial(torch.load, weights_only=True))
 
 
+class UnknownOptimizerError(OptionError, NotImplementedError):
+    """It is BasicSR's error too, by which a project's model may notice that it has to make the optimizer itself."""
+
+
 def offer_torch_optimizers() -> None:
     """``get_optimizer`` knows only Adam (PyPI) or a handful (GitHub): offer every optimizer of torch by its name."""
     original = BaseModel.get_optimizer
@@ -31,7 +35,7 @@ def offer_torch_optimizers() -> None:
         except NotImplementedError:
             known = torch_optimizers()
         if optim_type not in known:
-            raise OptionError(unknown("optimizer", optim_type, known))
+            raise UnknownOptimizerError(unknown("optimizer", optim_type, known))
         return known[optim_type](params, lr=lr, **kwargs)
 
     BaseModel.get_optimizer = get_optimizer

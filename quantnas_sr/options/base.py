@@ -37,13 +37,26 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any
     return result
 
 
+def _in_utf8(stream: Any) -> Any:
+    """The bytes of a file that was opened as text in the locale's encoding. If they are not UTF-8, the text it is."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        return stream
+    try:
+        buffer.read().decode("utf-8")
+        return buffer
+    except UnicodeDecodeError:
+        return stream
+    finally:
+        buffer.seek(0)
+
+
 def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
     """A loader like the one given that follows ``base:``, reads UTF-8, and makes numbers of ``1e-4``."""
 
     class LoaderWithBase(loader):
         def __init__(self, stream: Any, above: Tuple[Path, ...] = ()) -> None:
-            # the bytes of a file that was opened as text, whose encoding may be that of the locale
-            stream = getattr(stream, "buffer", stream)
+            stream = _in_utf8(stream)
             super().__init__(stream)
             name = getattr(stream, "name", None)
             self._files = (*above, Path(name).resolve()) if isinstance(name, str) else above

@@ -3,7 +3,6 @@
 from typing import Any, Dict, Optional
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.data.single_image_dataset import SingleImageDataset
 
 from quantnas_sr.data.check import check_paired_dataset, check_single_dataset
 from quantnas_sr.data.pairs import Size
@@ -15,10 +14,12 @@ from quantnas_sr.registration import DATASET_REGISTRY
 
 Options = Dict[str, Any]
 
+#: BasicSR's class for images without GT; None where a project has a copy of BasicSR without it.
+_SINGLE = DATASET_REGISTRY.find("SingleImageDataset")
 #: Keys that BasicSR's own datasets of images need.
 _NEEDED = {
     PairedImageDataset: ("dataroot_gt", "dataroot_lq", "io_backend"),
-    SingleImageDataset: ("dataroot_lq", "io_backend"),
+    **({_SINGLE: ("dataroot_lq", "io_backend")} if _SINGLE else {}),
 }
 
 
@@ -32,7 +33,7 @@ def image_class(dataset: Options) -> Optional[type]:
 
 def lacks_gt(dataset: Options) -> bool:
     """Whether a dataset has no high-resolution images to compare with."""
-    return is_a(image_class(dataset), SingleImageDataset)
+    return _SINGLE is not None and is_a(image_class(dataset), _SINGLE)
 
 
 def channels_of(dataset: Options) -> Optional[int]:

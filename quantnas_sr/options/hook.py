@@ -6,10 +6,12 @@ Every way to start a run goes through it: our commands, and a project's own trai
 import argparse
 import ast
 import functools
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, NoReturn, Optional, Sequence, Tuple
 
+import yaml
 from basicsr.utils import options as basicsr_options
 
+from quantnas_sr.compat.data import check_scales, take_luma_of_bgr
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options import base
@@ -68,13 +70,21 @@ def _forced_value(text: str, where: str) -> Any:
         raise OptionError(f"{where}: {text} is neither a number, a word nor a list of them") from None
 
 
+def _read(path: Optional[str]) -> Tuple[Any, Optional[OptionError]]:
+    """The options of a file, or why they cannot be read. BasicSR may yet read them, and then they are not ours."""
+    try:
+        return (None if path is None else read_options(path, basicsr_options.ordered_yaml()[0])), None
+    except OptionError as error:
+        return None, error
+
+
 def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
     """BasicSR's ``parse_options`` between two checks: of the shape of the options, and of what they say."""
 
     @functools.wraps(parse_options)
     def parse(root_path: str, is_train: bool = True) -> Any:
         given = _arguments()
-        raw = None if given.opt is None else read_options(given.opt, basicsr_options.ordered_yaml()[0])
+        raw, problem = _read(given.opt)
         ours = is_our_run(raw)
         if ours:
             force(raw, given.force_yml)
@@ -85,7 +95,12 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             opt, args = parse_options(root_path, is_train)
         except KeyError as error:
             raise OptionError(f"the options: the key {error} is missing") from None
-        if ours or is_our_run(opt):
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+            raise problem or error from None
+        ours = ours or is_our_run(opt)
+        check_scales(ours)
+        take_luma_of_bgr(ours)
+        if ours:
             to_numbers(opt)
             check(opt)
             check_weights(opt)

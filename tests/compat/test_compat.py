@@ -27,7 +27,7 @@ from torch import nn
 
 import quantnas_sr
 from quantnas_sr import compat
-from quantnas_sr.compat import imports
+from quantnas_sr.compat import data, imports, models
 from quantnas_sr.compat.replacing import alike, rebind, replaced
 from quantnas_sr.errors import DataError, OptionError
 
@@ -132,7 +132,11 @@ class TestImports:
         assert type(inherited) is imports._ImportsQuantNAS
 
     def test_a_file_in_the_archs_folder_of_a_clone_is_enough(self, tmp_path):
+        """Also before the setup.py of the clone has written its version.py."""
         shutil.copytree(Path(basicsr.__file__).parent, tmp_path / "basicsr")
+        (tmp_path / "basicsr" / "version.py").unlink()
+        shutil.rmtree(tmp_path / "basicsr" / "__pycache__", ignore_errors=True)
+        (tmp_path / "VERSION").write_text("9.8.7\n")
         (tmp_path / "basicsr" / "archs" / "quantnas_arch.py").write_text(
             "import quantnas_sr  # noqa\n"
             "import sys\n"
@@ -152,22 +156,19 @@ class TestImports:
             import sys
             import basicsr
             from basicsr.train import load_resume_state, parse_options
-            from quantnas_sr.compat.imports import _LastImport, _waiting
 
             print(basicsr.__version__, load_resume_state.__module__, hasattr(load_resume_state, "__wrapped__"))
             print(hasattr(basicsr.parse_options, "__wrapped__"), hasattr(parse_options, "__wrapped__"))
-            print(_waiting, any(isinstance(finder, _LastImport) for finder in sys.meta_path))
             """,
         )
         run = run_python(script, cwd=tmp_path, path=str(tmp_path))
-        assert run.stdout.splitlines()[-7:] == [
+        assert run.stdout.splitlines()[-6:] == [
             "scanned",
-            "first True False",
-            "second True False",
-            "nested True False",
-            f"{basicsr.__version__} basicsr.train True",
+            "first True True",
+            "nested True True",
+            "second True True",
+            "9.8.7 basicsr.train True",
             "True True",
-            "[] False",
         ], run.stderr
 
     def test_callback_runs_at_once_when_basicsr_is_there(self):
@@ -230,6 +231,10 @@ class TestModels:
         with pytest.raises(OptionError, match=f"unknown optimizer '{name}'.*Allowed: .*AdamW"):
             self.get_optimizer(name, [nn.Parameter(torch.ones(1))], 0.1)
 
+    def test_a_model_that_makes_other_optimizers_itself_sees_basicsrs_error(self):
+        with pytest.raises(NotImplementedError):
+            self.get_optimizer("Lion", [nn.Parameter(torch.ones(1))], 0.1)
+
     @staticmethod
     def average(model_ema, decay):
         """The moving average's BatchNorm after one step from fresh networks, and the network's own."""
@@ -247,6 +252,24 @@ class TestModels:
             expected = decay * initial + (1 - decay) * getattr(net, name)
             torch.testing.assert_close(getattr(average, name), expected)
         assert average.num_batches_tracked == 1
+
+    def test_buffers_of_another_shape_or_name_stay_as_they_are(self):
+        model = types.SimpleNamespace(
+            get_bare_model=lambda net: net, net_g=nn.Conv2d(1, 1, 1), net_g_ema=nn.Conv2d(1, 1, 1)
+        )
+        for network, size in ((model.net_g, 2), (model.net_g_ema, 3)):
+            network.register_buffer("mask", torch.full((size,), float(size)))
+        model.net_g_ema.register_buffer("own", torch.ones(1))
+        basicsr.models.base_model.BaseModel.model_ema(model, 0)
+        assert torch.equal(model.net_g_ema.mask, torch.full((3,), 3.0)) and model.net_g_ema.own == 1
+
+    def test_a_moving_average_that_needs_more_of_its_model_is_left_alone(self, monkeypatch):
+        def model_ema(self, decay=0.999):
+            self.its_own_attribute  # noqa: B018
+
+        monkeypatch.setattr(basicsr.models.base_model.BaseModel, "model_ema", model_ema)
+        models.average_buffers()
+        assert basicsr.models.base_model.BaseModel.model_ema is model_ema
 
     def test_upstream_leaves_buffers_behind(self):
         average, net = self.average(upstream(basicsr.models.base_model.BaseModel.model_ema), 0)
@@ -275,6 +298,24 @@ class TestOptions:
         loader = upstream(basicsr.utils.options.ordered_yaml)()[0]
         assert yaml.load(self.attack, Loader=loader) == {"a": os.getcwd()}
 
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("!!python/tuple [8, [8]]", (8, [8])),
+            ("!!python/list [1]", [1]),
+            ("!!python/dict {a: 1}", {"a": 1}),
+            ("!!python/str 1", "1"),
+            ("!!python/int '3'", 3),
+            ("!!python/float '1e-4'", 1e-4),
+            ("!!python/bool 'true'", True),
+            ("!!python/none ''", None),
+        ],
+    )
+    def test_plain_data_of_python_is_read_as_by_basicsr(self, text, value):
+        loader = basicsr.utils.options.ordered_yaml()[0]
+        assert yaml.load(f"a: {text}", Loader=loader) == {"a": value}
+        assert yaml.load(f"a: {text}", Loader=yaml.UnsafeLoader) == {"a": value}
+
     def test_mappings_keep_their_order_both_ways(self):
         loader, dumper = basicsr.utils.options.ordered_yaml()
         text = "z: {y: 1, a: [2, {c: ~, b: !!float 1}]}\n"
@@ -299,6 +340,10 @@ class TestOptions:
 
 
 class TestData:
+    @pytest.fixture(autouse=True)
+    def as_in_a_run_of_ours(self, monkeypatch):
+        monkeypatch.setattr(data, "_checks_scale", True)
+
     @staticmethod
     def dataset(opt):
         return basicsr.data.paired_image_dataset.PairedImageDataset(opt)
@@ -357,6 +402,19 @@ class TestData:
         dataset = self.dataset({**pairs, "phase": "val"})
         with pytest.raises(DataError, match=r"GT \(30, 32\) is smaller than 2 times LQ \(16, 16\)"):
             dataset[self.index_of(dataset, "b")]
+
+    def test_a_project_that_checks_nothing_keeps_a_gt_that_is_too_small(self, pairs):
+        cv2.imwrite(str(Path(pairs["dataroot_gt"], "b.png")), np.zeros((30, 32, 3), np.uint8))
+        dataset = self.dataset({**pairs, "phase": "val"})
+        data.check_scales(False)
+        assert dataset[self.index_of(dataset, "b")]["gt"].shape == (3, 30, 32)
+
+    def test_a_version_of_the_dataset_that_keeps_other_things_works_and_fails_by_itself(self, pairs):
+        dataset = self.dataset({**pairs, "phase": "val"})
+        for paths in ([{"gt_path": pair["gt_path"]} for pair in dataset.paths], [], None):
+            dataset.paths = paths
+            with pytest.raises((KeyError, IndexError, TypeError)):
+                dataset[0]
 
     def test_good_pairs_and_the_end_of_the_dataset_are_as_before(self, pairs):
         cv2.imwrite(str(Path(pairs["dataroot_gt"], "b.png")), np.zeros((34, 33, 3), np.uint8))

@@ -1,6 +1,7 @@
 """Runs without a class of this package are left as BasicSR has them; the others are checked."""
 
 import copy
+import functools
 import inspect
 import sys
 
@@ -117,6 +118,21 @@ def test_the_options_of_others_are_as_basicsr_reads_them(parse, case, is_train):
 @pytest.mark.parametrize("base", ["resnet", 64, None, ["a"]])
 def test_a_key_base_that_names_no_file_stays_in_options_that_are_whole(parse, base):
     assert parse(run(base=base))["base"] == base
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("window: !!python/tuple [8, 8]", (8, 8)), ("window: größe", "größe"), ("window: [1e4]", ["1e4"])],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_file_that_basicsr_reads_is_read(tmp_path, monkeypatch, text, value, encoding):
+    """``open`` has the encoding of the locale, here one that is not UTF-8."""
+    path = tmp_path / "opt.yml"
+    path.write_text(yaml.safe_dump(run()) + text + "\n", encoding=encoding)
+    in_locale = functools.partial(open, encoding="latin-1")
+    monkeypatch.setitem(vars(options), "open", lambda name, mode="r": in_locale(name, mode=mode))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(path)])
+    assert options.parse_options(str(tmp_path))[0]["window"] == value
 
 
 def test_only_what_basicsr_hands_to_torch_becomes_a_number(parse):
