@@ -42,5 +42,4 @@ def _patch_basicsr() -> None:
     options.write_as_utf8()
     options.prepare_runs()
     data.name_broken_pairs()
-    data.take_luma_of_single_images()
     data.report_prefetch_failures()

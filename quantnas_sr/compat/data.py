@@ -6,10 +6,8 @@ from typing import Any, Dict, Optional
 
 import cv2
 import numpy as np
-from basicsr.data import single_image_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
-from basicsr.utils import bgr2ycbcr
 
 from quantnas_sr.errors import DataError
 
@@ -20,6 +18,20 @@ def check_scales(check: bool) -> None:
     """Whether a GT of validation that is too small is an error. Without metrics a run of BasicSR can do with one."""
     global _checks_scale
     _checks_scale = check
+
+
+def take_luma_of_bgr(take: bool) -> None:
+    """``SingleImageDataset`` with ``color: y`` takes red for blue: it converts its BGR images as if they were RGB.
+
+    Only a run of ours is changed by the repair, for its results are others.
+    """
+    try:
+        from basicsr.data import single_image_dataset
+        from basicsr.utils import bgr2ycbcr, rgb2ycbcr
+    except ImportError:  # a project's reduced copy of BasicSR
+        return
+    if hasattr(single_image_dataset, "rgb2ycbcr"):
+        single_image_dataset.rgb2ycbcr = bgr2ycbcr if take else rgb2ycbcr
 
 
 def name_broken_pairs() -> None:
@@ -90,12 +102,6 @@ def _name_pair(dataset: PairedImageDataset, pair: Dict[str, str]) -> str:
     if dataset.file_client.backend == "lmdb":
         gt, lq = os.path.join(dataset.gt_folder, gt), os.path.join(dataset.lq_folder, lq)
     return f"{gt} / {lq}"
-
-
-def take_luma_of_single_images() -> None:
-    """``SingleImageDataset`` with ``color: y`` takes red for blue: it converts its BGR images as if they were RGB."""
-    if hasattr(single_image_dataset, "rgb2ycbcr"):
-        single_image_dataset.rgb2ycbcr = bgr2ycbcr
 
 
 class _Failure:

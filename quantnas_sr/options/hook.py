@@ -11,7 +11,7 @@ from typing import Any, Callable, NoReturn, Optional, Sequence, Tuple
 import yaml
 from basicsr.utils import options as basicsr_options
 
-from quantnas_sr.compat.data import check_scales
+from quantnas_sr.compat.data import check_scales, take_luma_of_bgr
 from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options import base
@@ -99,6 +99,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             raise problem or error from None
         ours = ours or is_our_run(opt)
         check_scales(ours)
+        take_luma_of_bgr(ours)
         if ours:
             to_numbers(opt)
             check(opt)

@@ -14,6 +14,7 @@ from project import write_image
 from torch.nn import functional as F
 
 from quantnas_sr import cli
+from quantnas_sr.compat.data import take_luma_of_bgr
 from quantnas_sr.errors import DataError
 
 RRDB = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 4, "num_block": 1, "num_grow_ch": 2}
@@ -176,10 +177,12 @@ def test_the_luma_of_single_images_is_that_of_pairs(folder, monkeypatch):
     from basicsr.data.single_image_dataset import SingleImageDataset
 
     monkeypatch.chdir(folder)
+    take_luma_of_bgr(True)
     common = {"dataroot_lq": "vlr", "color": "y", "phase": "val", "scale": 2}
     single = SingleImageDataset({**common, "io_backend": {"type": "disk"}})[0]["lq"]
     pair = PairedImageDataset({**common, "dataroot_gt": "vhr", "io_backend": {"type": "disk"}})[0]["lq"]
     image = cv2.imread("vlr/a.png").astype(np.float32) / 255
+    take_luma_of_bgr(False)
     assert torch.equal(single, pair)
     assert np.allclose(single[0].numpy(), bgr2ycbcr(image, y_only=True), atol=1e-6)
 
