@@ -201,7 +201,7 @@ class ExperimentModel(SRModel):
             OptionError: the training state is that of another kind of model.
         """
         super().resume_training({**resume_state, **resumed_states(self, resume_state, self.say)})
-        self.iteration = resume_state["iter"]
+        self.iteration = resume_state.get("iter")
         if resume_state.get("gradient_scaler"):
             self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):

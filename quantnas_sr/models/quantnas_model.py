@@ -107,9 +107,9 @@ class QuantNASModel(ExperimentModel):
 
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
         """As for every model, in the phase that the training was in."""
-        done = resume_state["iter"]
+        done = resume_state.get("iter", 0)
         self._resume_phases(done, resume_state.get("phases"))
-        if self.phases.full_precision >= done:
+        if self.phases.full_precision and self.phases.full_precision >= done:
             self._set_quantize(False)
         elif self.phases.calibrates(done) and self.phases.calibrated_at > done:
             self._resume_calibration(resume_state.get("calibration_batches", []))

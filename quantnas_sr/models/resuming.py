@@ -36,11 +36,12 @@ def resumed_states(model: Any, state: State, say: Say) -> State:
     fits = _optimizer_states(model, state)
     optimizers = [fit.fit(say) for fit in fits]
     _say_changes(model, state, fits, say)
-    if not _schedule_changed(model, state, fits) or state["iter"] >= int(model.opt["train"]["total_iter"]):
+    done = state.get("iter", 0)
+    if not _schedule_changed(model, state, fits) or done >= int(model.opt["train"]["total_iter"]):
         return {"optimizers": optimizers}
     for scheduler in model.schedulers:
         scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
-    replay_schedule(model, state["iter"], _warmup_iter(model.opt))
+    replay_schedule(model, done, _warmup_iter(model.opt))
     schedulers = [
         {**scheduler.state_dict(), "_step_count": saved["_step_count"]}
         for scheduler, saved in zip(model.schedulers, state["schedulers"])
@@ -124,7 +125,7 @@ def replay_schedule(model: Any, iteration: int, warmup_iter: int) -> None:
 
     Args:
         model: with ``schedulers`` and BasicSR's ``update_learning_rate``.
-        iteration: from 1.
+        iteration: number of iterations that are done.
         warmup_iter: of the options; -1 for none.
     """
     events = {1, warmup_iter - 1, iteration}
