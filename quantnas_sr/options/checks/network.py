@@ -9,7 +9,7 @@ from torch import nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.kinds import MAPPING
-from quantnas_sr.options.building import built
+from quantnas_sr.options.checks.building import built
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.registration import ARCH_REGISTRY, is_ours
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
