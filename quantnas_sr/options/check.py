@@ -7,13 +7,13 @@ import torch
 
 from quantnas_sr.data.batches import check_batches
 from quantnas_sr.errors import OptionError
-from quantnas_sr.options.check_datasets import check_datasets
-from quantnas_sr.options.check_inputs import check_inputs
-from quantnas_sr.options.check_network import check_checkpoints, check_network
-from quantnas_sr.options.check_train import check_train
-from quantnas_sr.options.check_validation import check_validation
+from quantnas_sr.options.checks.datasets import check_datasets
+from quantnas_sr.options.checks.inputs import check_inputs
+from quantnas_sr.options.checks.network import check_checkpoints, check_network
+from quantnas_sr.options.checks.shape import check_shape
+from quantnas_sr.options.checks.train import check_train
+from quantnas_sr.options.checks.validation import check_validation
 from quantnas_sr.options.registered import registered
-from quantnas_sr.options.shape import check_shape
 from quantnas_sr.registration import MODEL_REGISTRY
 
 Options = Dict[str, Any]

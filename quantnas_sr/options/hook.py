@@ -16,11 +16,11 @@ from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options import base
 from quantnas_sr.options.check import check
-from quantnas_sr.options.check_network import check_weights
+from quantnas_sr.options.checks.network import check_weights
+from quantnas_sr.options.checks.shape import check_shape
 from quantnas_sr.options.gate import is_our_run, read_numbers
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.options.read import read_options
-from quantnas_sr.options.shape import check_shape
 
 
 class _Arguments(argparse.ArgumentParser):

@@ -210,7 +210,7 @@ def test_a_network_of_ours_trains_under_a_model_of_others(parse, registered, tmp
 
     registered(MODEL_REGISTRY, OwnModel)
     registered(ARCH_REGISTRY, own_network)
-    monkeypatch.setattr("quantnas_sr.options.check_datasets.check_paired_dataset", lambda *arguments: None)
+    monkeypatch.setattr("quantnas_sr.options.checks.datasets.check_paired_dataset", lambda *arguments: None)
     train = {"total_iter": 10, "gan_opt": GAN, "style": "word", "optim_g": {"type": "Lion", "lr": "1e-3"}}
     opt = run(model_type="OwnModel", network_g={"type": "QuantizedArch", "arch": NET}, train=train)
     assert parse(opt)["train"]["optim_g"]["lr"] == 1e-3
@@ -222,7 +222,7 @@ def test_a_network_of_ours_trains_under_a_model_of_others(parse, registered, tmp
 
 
 def test_a_weight_of_any_loss_is_a_number_in_a_run_of_ours(parse, monkeypatch):
-    monkeypatch.setattr("quantnas_sr.options.check_datasets.check_paired_dataset", lambda *arguments: None)
+    monkeypatch.setattr("quantnas_sr.options.checks.datasets.check_paired_dataset", lambda *arguments: None)
     pixel = {"type": "L1Loss", "loss_weight": "much"}
     with pytest.raises(OptionError, match="train.pixel_opt.loss_weight: 'much' is not a number"):
         parse(run(model_type="QuantNASModel", path={}, train=trained(pixel_opt=pixel)))

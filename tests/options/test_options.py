@@ -248,3 +248,9 @@ def test_every_key_of_ours_is_in_the_table_of_the_documentation():
     rows = [line for line in (ROOT / "docs/options.md").read_text().splitlines() if line.startswith("|")]
     documented = {row.split("|")[2].strip().strip("`") for row in rows[2:]}
     assert documented == keys
+
+
+def test_the_page_of_basicsrs_keys_is_what_the_tables_say():
+    from quantnas_sr.options.documentation import markdown
+
+    assert markdown() in (ROOT / "docs/basicsr_options.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from torch import nn
 from quantnas_sr.archs.quantized_supernet_arch import QuantizedSupernet
 from quantnas_sr.errors import OptionError
 from quantnas_sr.input_shapes import InputShape, input_shape, output_shape, run_fitting
-from quantnas_sr.options.check_datasets import channels_of, lacks_gt
+from quantnas_sr.options.checks.datasets import channels_of, lacks_gt
 from quantnas_sr.quantization import set_quantize
 from quantnas_sr.search_space import DerivedNetwork, Supernet
 

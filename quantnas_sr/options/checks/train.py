@@ -12,7 +12,7 @@ from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.kinds import MAPPING, TEXT
 from quantnas_sr.losses.entropy_loss import EntropyLoss
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
-from quantnas_sr.options.building import built, errors_at, made
+from quantnas_sr.options.checks.building import built, errors_at, made
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.options.tables import ARGUMENTS
 from quantnas_sr.registration import LOSS_REGISTRY, MODEL_REGISTRY, is_ours

@@ -1,0 +1,1 @@
+"""The checks of a run, one subject each; `quantnas_sr.options.check` calls them."""
