@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict
 
 from quantnas_sr.cost import count
-from quantnas_sr.files import written_aside
 from quantnas_sr.search_space import DerivedNetwork, Genotype
+from quantnas_sr.system.files import written_aside
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 from side_by_side import Case, Result, measure, table
 
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 #: Candidates of the authors' program for the basic space.
 BASIC = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from side_by_side import Case, measure, table
 
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ import numpy as np
 
 from quantnas_sr.cost import count
 from quantnas_sr.errors import QuantNASError
-from quantnas_sr.files import written_aside
 from quantnas_sr.report import bicubic, draw_crops
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype
+from quantnas_sr.system.files import written_aside
 
 TRAIN = ("astronaut.png", "camera.png", "hubble_deep_field.jpg", "ihc.png")
 TRAIN += ("motorcycle_left.png", "motorcycle_right.png", "rocket.jpg")

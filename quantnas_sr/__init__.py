@@ -14,7 +14,7 @@ From Python, beside BasicSR's own pipelines:
 """
 
 from quantnas_sr import compat
-from quantnas_sr.lazy import lazily
+from quantnas_sr.system.lazy import lazily
 from quantnas_sr.version import __version__ as __version__
 
 compat.apply()

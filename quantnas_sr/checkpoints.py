@@ -11,7 +11,7 @@ from quantnas_sr.errors import CheckpointError, OptionError
 from quantnas_sr.mixed_precision.base_network import as_trained
 from quantnas_sr.pth import description_in, read_state
 from quantnas_sr.search_space.derived import derived_from, load_derived
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.signatures import check_arguments
 
 __all__ = ["describes_network", "load_derived", "load_network", "network_of", "scale_of"]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.kinds import FILE_NAME, MAPPING, SWITCH, TEXT, either, many, number, optional, whole, words
-from quantnas_sr.signatures import argument_kinds, check_arguments, check_keys
+from quantnas_sr.values.kinds import FILE_NAME, MAPPING, SWITCH, TEXT, either, many, number, optional, whole, words
+from quantnas_sr.values.signatures import argument_kinds, check_arguments, check_keys
 
 TAKEN = [
     (whole(at_least=1), 50.0, 50),

@@ -11,8 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "version", "pth", "lazy", "cpus", "files", "processes", "arguments", "kinds", "signatures")
-    + ("input_shapes", "registration", "compat"),
+    ("errors", "version", "system", "values", "pth", "input_shapes", "registration", "compat"),
     ("images",),
     ("quantization",),
     ("search_space",),
@@ -35,20 +34,15 @@ OPEN_FLOORS = (0, len(FLOORS) - 1)
 #: Where a rule is narrower than the floors: all that these may use.
 NARROW = {
     "errors": set(),
-    "kinds": {"errors"},
-    "signatures": {"errors", "kinds"},
-    "input_shapes": {"errors"},
-    "arguments": {"errors"},
-    "files": set(),
-    "processes": set(),
-    "pth": {"errors"},
     "version": set(),
+    "system": set(),
+    "values": {"errors"},
+    "pth": {"errors"},
+    "input_shapes": {"errors"},
     "registration": set(),
-    "lazy": set(),
-    "cpus": set(),
     "images": {"errors"},
     "quantization": {"errors"},
-    "search_space": {"quantization", "errors", "files", "pth"},
+    "search_space": {"quantization", "errors", "system", "pth"},
 }
 #: Words of a search that nothing below it may say.
 SEARCH_WORDS = ("search_space", "supernet", "genotype", "alphas", "candidate")

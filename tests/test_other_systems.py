@@ -14,12 +14,12 @@ import pytest
 
 import quantnas_sr
 from quantnas_sr.cost import measure
-from quantnas_sr.cpus import available_cpus
 from quantnas_sr.errors import QuantNASError
-from quantnas_sr.processes import Outcome, reason_of
 from quantnas_sr.sweep import run_sweep
 from quantnas_sr.sweep.job import SweepJob
 from quantnas_sr.sweep.process import GUARD, Interrupted, new_group, run_logged
+from quantnas_sr.system.cpus import available_cpus
+from quantnas_sr.system.processes import Outcome, reason_of
 
 MODULES = sorted(Path(quantnas_sr.__file__).parent.rglob("*.py"))
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

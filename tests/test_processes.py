@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from quantnas_sr.processes import Outcome, reason_of
+from quantnas_sr.system.processes import Outcome, reason_of
 
 
 @pytest.mark.parametrize(

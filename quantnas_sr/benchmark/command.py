@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from quantnas_sr.arguments import check_word, parse_positive, parse_size
 from quantnas_sr.benchmark.table import Measurement, Row, Theory, markdown
 from quantnas_sr.benchmark.timing import timed_process
 from quantnas_sr.checkpoints import load_network
@@ -24,9 +23,10 @@ from quantnas_sr.deploy.packages import RUNTIMES, import_runtime, installed_runt
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS
 from quantnas_sr.export.command import export, require_export
-from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
+from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.arguments import check_word, parse_positive, parse_size
 
 Size = Tuple[int, int]
 #: Turns that the float baseline and the integer networks take alternately: a machine that slows down slows all of them.

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, List, Sequence
 
 from quantnas_sr.benchmark.table import Row
-from quantnas_sr.files import written_aside
 from quantnas_sr.report.drawing.pen import INK, NEUTRAL, SOFT_INK, fill_of
+from quantnas_sr.system.files import written_aside
 
 #: Width of a bar, as a share of the distance between two groups.
 _WIDTH = 0.27

@@ -15,12 +15,12 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Te
 
 import numpy as np
 
-from quantnas_sr.arguments import check_word, parse_positive
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.packages import RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, QuantNASError
-from quantnas_sr.processes import Outcome, reason_of
+from quantnas_sr.system.processes import Outcome, reason_of
+from quantnas_sr.values.arguments import check_word, parse_positive
 
 
 class Turn(NamedTuple):

@@ -6,7 +6,7 @@ from basicsr.utils.registry import Registry
 
 from quantnas_sr.cost.count import LayerCost
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.signatures import check_arguments
 
 
 class _LowerCaseRegistry(Registry):

@@ -10,7 +10,7 @@ from typing import Any, Dict, NamedTuple, Tuple, Union
 from quantnas_sr.cost.costs import COST_REGISTRY, Cost
 from quantnas_sr.cost.count import ConvShape, LayerCost
 from quantnas_sr.errors import OptionError
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 VERSION = 1
 #: In the file -> in `ConvShape`.

@@ -8,7 +8,6 @@ from typing import Optional, Union
 import numpy as np
 import torch
 
-from quantnas_sr.arguments import check_word, parse_positive
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.memory import forget_peak, process_peak
@@ -18,6 +17,7 @@ from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import Session, open_session
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.input_shapes import run_padded
+from quantnas_sr.values.arguments import check_word, parse_positive
 
 CHECKPOINTS = (".pth", ".pt")
 

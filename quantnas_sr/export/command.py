@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from quantnas_sr.arguments import check_word
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.cost import count
 from quantnas_sr.cost.dry_run import in_one_line, name_of
@@ -26,16 +25,17 @@ from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
+from quantnas_sr.export.onnx_graph.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.options import ExportOptions, check_path
-from quantnas_sr.export.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
-from quantnas_sr.files import written_aside
 from quantnas_sr.input_shapes import size_multiple
 from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
+from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.arguments import check_word
 from quantnas_sr.version import __version__
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def build_model(
         NetworkError: it cannot be traced, or its graph cannot be written in integers; one line that says why.
     """
     check_word(weights_format, WEIGHTS_FORMATS, "format", "weights_format")
-    from quantnas_sr.export.graph import tidy, trace
-    from quantnas_sr.export.lowering import Lowering, concatenate_integers
-    from quantnas_sr.export.space_to_depth import fold
+    from quantnas_sr.export.onnx_graph.graph import tidy, trace
+    from quantnas_sr.export.onnx_graph.lowering import Lowering, concatenate_integers
+    from quantnas_sr.export.onnx_graph.space_to_depth import fold
 
     model = trace(exportable(network, quantized), one_image)
     try:

@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional, Tuple, Union
 
-from quantnas_sr.arguments import check_word
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
+from quantnas_sr.values.arguments import check_word
 
 #: Under which BasicSR saves the weights of a network, and their moving average.
 PARAM_KEYS = ("params", "params_ema")

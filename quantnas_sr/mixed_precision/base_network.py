@@ -8,7 +8,7 @@ from torch import nn
 
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX, is_ours
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.signatures import check_arguments
 
 
 def build(arch: Any) -> nn.Module:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Collection, Mapping, Union
 import yaml
 
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import check_bits
+from quantnas_sr.system.files import written_aside
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
 from quantnas_sr.errors import CheckpointError, DataError
-from quantnas_sr.files import written_aside
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.metrics import MetricsFile, plain
@@ -25,6 +24,7 @@ from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.pth import read_pth
 from quantnas_sr.registration import METRIC_REGISTRY
+from quantnas_sr.system.files import written_aside
 
 
 class ExperimentModel(SRModel):

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 FILE_NAME = "metrics.json"
 

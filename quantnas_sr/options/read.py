@@ -7,13 +7,13 @@ import torch
 import yaml
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.kinds import MAPPING
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.checks.building import built, errors_at
 from quantnas_sr.options.checks.network import network_class
 from quantnas_sr.options.registered import is_a
 from quantnas_sr.search_space import Supernet
+from quantnas_sr.values.kinds import MAPPING
 
 Options = Dict[str, Any]
 

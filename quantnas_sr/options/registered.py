@@ -3,8 +3,8 @@
 from typing import Any
 
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.kinds import TEXT
 from quantnas_sr.registration import SharedRegistry
+from quantnas_sr.values.kinds import TEXT
 
 
 def registered(where: str, name: Any, registry: SharedRegistry) -> Any:

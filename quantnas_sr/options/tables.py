@@ -6,7 +6,7 @@ here: they follow from the signatures of their classes.
 
 from typing import Dict, Mapping, NamedTuple, Tuple
 
-from quantnas_sr.kinds import (
+from quantnas_sr.values.kinds import (
     FILE_NAME,
     MAPPING,
     SWITCH,

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from quantnas_sr.files import written_aside
 from quantnas_sr.report.drawing.pen import INK
+from quantnas_sr.system.files import written_aside
 
 #: {slot: {(operation, bits): {iteration: probability}}}
 Dynamics = Dict[str, Dict[Tuple[str, int], Dict[int, float]]]

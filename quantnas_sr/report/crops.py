@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple, Union
 import numpy as np
 
 from quantnas_sr.errors import MissingExtraError
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 #: A caption and an image, (H, W, 3), BGR as OpenCV reads it, 0..255.
 Captioned = Tuple[str, np.ndarray]

@@ -5,10 +5,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from quantnas_sr.files import written_aside
 from quantnas_sr.report.drawing.pen import INK, SOFT_INK
 from quantnas_sr.report.paper import TABLE_1, PaperPoint
 from quantnas_sr.sweep import Record
+from quantnas_sr.system.files import written_aside
 
 FRONT = "#4a5560"
 MODEL_COLOURS = {"ESPCN": "#b8860b", "SRResNet": "#7b5ea7", "RFDN": "#c0504d", "Basic": "#3a8f6a"}

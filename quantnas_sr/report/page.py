@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Sequence, Set
 
 from quantnas_sr.errors import MissingExtraError
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}

@@ -10,7 +10,6 @@ import yaml
 from torch import Tensor
 
 from quantnas_sr.errors import GenotypeError, OptionError, unknown
-from quantnas_sr.files import written_aside
 from quantnas_sr.quantization import check_bits
 from quantnas_sr.search_space.operations import check_operation
 from quantnas_sr.search_space.space import (
@@ -21,6 +20,7 @@ from quantnas_sr.search_space.space import (
     check_positive,
     get_search_space,
 )
+from quantnas_sr.system.files import written_aside
 
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")

@@ -12,9 +12,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from quantnas_sr.errors import OptionError, QuantNASError
-from quantnas_sr.files import written_aside
-from quantnas_sr.processes import reason_of
 from quantnas_sr.sweep.process import run_logged
+from quantnas_sr.system.files import written_aside
+from quantnas_sr.system.processes import reason_of
 
 STAGES = ("search", "train", "test")
 PACKAGE = Path(__file__).resolve().parents[1]

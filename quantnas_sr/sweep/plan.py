@@ -9,12 +9,12 @@ import yaml
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from quantnas_sr.errors import OptionError, QuantNASError, unknown
-from quantnas_sr.files import written_aside
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.options.base import lineage
 from quantnas_sr.options.check import check
 from quantnas_sr.options.read import read_options, supernet_of
 from quantnas_sr.sweep.job import STAGES, SweepJob
+from quantnas_sr.system.files import written_aside
 
 Options = Dict[str, Any]
 

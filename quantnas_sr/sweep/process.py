@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from quantnas_sr.errors import QuantNASError
-from quantnas_sr.processes import Outcome
+from quantnas_sr.system.processes import Outcome
 
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.2

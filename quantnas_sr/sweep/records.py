@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from quantnas_sr.cost import count
 from quantnas_sr.errors import OptionError, QuantNASError
-from quantnas_sr.files import written_aside
 from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.sweep.job import STAGES, Metrics, SweepJob
+from quantnas_sr.system.files import written_aside
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import yaml
 
-from quantnas_sr.cpus import available_cpus
 from quantnas_sr.errors import MissingExtraError, OptionError
 from quantnas_sr.sweep.job import SweepJob, run_job
+from quantnas_sr.system.cpus import available_cpus
 
 #: Parameters that submitit has for every kind of cluster; all others are those of sbatch.
 COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node", "timeout_min")

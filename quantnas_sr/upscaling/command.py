@@ -16,11 +16,11 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         QuantNASError: nothing, or not everything, was upscaled.
     """
-    from quantnas_sr.arguments import parse_memory
     from quantnas_sr.deploy.runtimes import open_network
     from quantnas_sr.images.folders import left_out_line
     from quantnas_sr.upscaling.batch import Upscaler
     from quantnas_sr.upscaling.tasks import counted, plan
+    from quantnas_sr.values.arguments import parse_memory
 
     # `kill` cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

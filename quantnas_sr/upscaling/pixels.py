@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import torch
 
-from quantnas_sr.arguments import parse_memory, parse_positive
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.runtimes import Network, open_network
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.upscaling.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
 from quantnas_sr.upscaling.transparency import has_alpha, spread_colours
+from quantnas_sr.values.arguments import parse_memory, parse_positive
 
 #: Memory is not measured for images of this many pixels or fewer.
 SMALL = 128 * 128

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from quantnas_sr.deploy.runtimes import Network
 from quantnas_sr.errors import DataError, OptionError, unknown
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 from quantnas_sr.upscaling.writers import OutputError
 
 #: The suffixes of the files that are read as videos, in lower case.

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from quantnas_sr.errors import DataError, OptionError, QuantNASError, unknown
-from quantnas_sr.files import written_aside
 from quantnas_sr.images.metadata import COMMENT, Metadata, exif_bytes
+from quantnas_sr.system.files import written_aside
 from quantnas_sr.upscaling.png import PngWriter
 from quantnas_sr.upscaling.tiff import write_tiff
 

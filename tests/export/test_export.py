@@ -28,13 +28,13 @@ from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import command as exporting  # noqa: E402
 from quantnas_sr.export.check import agreement, check  # noqa: E402
 from quantnas_sr.export.command import build_model, export  # noqa: E402
-from quantnas_sr.export.graph import trace  # noqa: E402
 from quantnas_sr.export.layer_check import rounded_values  # noqa: E402
-from quantnas_sr.export.lowering import Lowering  # noqa: E402
 from quantnas_sr.export.modules import _node  # noqa: E402
+from quantnas_sr.export.onnx_graph.graph import trace  # noqa: E402
+from quantnas_sr.export.onnx_graph.lowering import Lowering  # noqa: E402
+from quantnas_sr.export.onnx_graph.space_to_depth import fold_both, fold_kernel  # noqa: E402
 from quantnas_sr.export.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402
-from quantnas_sr.export.space_to_depth import fold_both, fold_kernel  # noqa: E402
 from quantnas_sr.export.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
 from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space  # noqa: E402

@@ -17,8 +17,8 @@ from quantnas_sr.deploy.receptive_field import halo  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.export import command  # noqa: E402
 from quantnas_sr.export.command import build_model, export  # noqa: E402
-from quantnas_sr.export.refusals import check_runs  # noqa: E402
-from quantnas_sr.export.traced_size import depends_on_traced_size  # noqa: E402
+from quantnas_sr.export.onnx_graph.refusals import check_runs  # noqa: E402
+from quantnas_sr.export.onnx_graph.traced_size import depends_on_traced_size  # noqa: E402
 
 #: By network: where and why it cannot be traced.
 REFUSED = {

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from upscaling import ModuleNetwork, derived
 
-from quantnas_sr.arguments import parse_memory
 from quantnas_sr.deploy.memory import ASSUMED_BYTES_PER_PIXEL, MemoryUse
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import OptionError
 from quantnas_sr.upscaling import upscale
 from quantnas_sr.upscaling.tiles import largest_tile, windows
+from quantnas_sr.values.arguments import parse_memory
 
 # Cutting
 

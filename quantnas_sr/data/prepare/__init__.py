@@ -6,7 +6,7 @@
 - ``Prepared``: what was written, and the options that point to it
 """
 
-from quantnas_sr.lazy import lazily
+from quantnas_sr.system.lazy import lazily
 
 _HOMES = {
     "Prepared": "quantnas_sr.data.prepare.sets",

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from quantnas_sr.cpus import available_cpus
 from quantnas_sr.data.prepare.images import (
     BrokenImageError,
     ImageFile,
@@ -27,6 +26,7 @@ from quantnas_sr.data.prepare.images import (
     shrink_slices,
 )
 from quantnas_sr.errors import DataError
+from quantnas_sr.system.cpus import available_cpus
 
 IMAGES_PER_WORKER_IN_FLIGHT = 3
 IMAGES_WORTH_A_WORKER = 16

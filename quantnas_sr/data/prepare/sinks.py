@@ -8,7 +8,7 @@ from typing import Callable, Iterator, Sequence, Tuple
 
 from quantnas_sr.data.prepare.pipeline import Encoded, Pair
 from quantnas_sr.errors import DataError
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 Put = Callable[[Pair], None]
 

@@ -6,8 +6,8 @@ from typing import Any, Callable, Dict, Iterator, Mapping
 import torch
 
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError
-from quantnas_sr.kinds import Kind
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.kinds import Kind
+from quantnas_sr.values.signatures import check_arguments
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options.checks.building import built
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.pth import PARAM_KEYS, read_pth, read_state
 from quantnas_sr.registration import ARCH_REGISTRY, is_ours
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
+from quantnas_sr.values.kinds import MAPPING
 
 Options = Dict[str, Any]
 

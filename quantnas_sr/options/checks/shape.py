@@ -7,11 +7,11 @@ import math
 from typing import Any, Dict, Mapping, MutableMapping
 
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options import tables
 from quantnas_sr.options.numbers import entries, to_numbers
 from quantnas_sr.registration import MODEL_REGISTRY, is_ours
-from quantnas_sr.signatures import check_keys
+from quantnas_sr.values.kinds import MAPPING
+from quantnas_sr.values.signatures import check_keys
 
 Options = Dict[str, Any]
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from quantnas_sr.compat.models import torch_optimizers
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.kinds import MAPPING, TEXT
 from quantnas_sr.losses.entropy_loss import EntropyLoss
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options.checks.building import built, errors_at, made
@@ -17,7 +16,8 @@ from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.options.tables import ARGUMENTS
 from quantnas_sr.registration import LOSS_REGISTRY, MODEL_REGISTRY, is_ours
 from quantnas_sr.search_space import SearchNetwork
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.kinds import MAPPING, TEXT
+from quantnas_sr.values.signatures import check_arguments
 
 Options = Dict[str, Any]
 

@@ -5,12 +5,12 @@ from typing import Any, Dict, Mapping
 
 from quantnas_sr.data.pairs import Size
 from quantnas_sr.errors import OptionError
-from quantnas_sr.kinds import MAPPING
 from quantnas_sr.options.checks.datasets import lacks_gt
 from quantnas_sr.options.registered import registered
 from quantnas_sr.options.tables import ARGUMENTS
 from quantnas_sr.registration import METRIC_REGISTRY
-from quantnas_sr.signatures import check_arguments
+from quantnas_sr.values.kinds import MAPPING
+from quantnas_sr.values.signatures import check_arguments
 
 Options = Dict[str, Any]
 

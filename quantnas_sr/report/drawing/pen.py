@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from quantnas_sr.errors import MissingExtraError
-from quantnas_sr.files import written_aside
+from quantnas_sr.system.files import written_aside
 
 PIXELS_PER_INCH = 200
 #: Average width of a character, in parts of the size of its font.

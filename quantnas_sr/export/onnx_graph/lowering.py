@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from quantnas_sr.deploy.onnx_format import Call
-from quantnas_sr.export.graph import Editor, array_of, replace
 from quantnas_sr.export.modules import DOMAIN
+from quantnas_sr.export.onnx_graph.graph import Editor, array_of, replace
 from quantnas_sr.quantization import Rounding
 
 #: Attributes of our ``Conv`` that ONNX's does not have.

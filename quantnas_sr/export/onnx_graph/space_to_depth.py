@@ -17,7 +17,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import onnx_ir as ir
 
-from quantnas_sr.export.graph import Editor, array_of, ints, replace
+from quantnas_sr.export.onnx_graph.graph import Editor, array_of, ints, replace
 
 #: Channels that a folded image may have: more of them use the SIMD lanes no better.
 MAX_CHANNELS = 64

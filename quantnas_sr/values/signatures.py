@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, MutableMapping, Optional, Union, get_args, get_origin, get_type_hints
 
 from quantnas_sr.errors import OptionError, misspelt, unknown
-from quantnas_sr.kinds import ANYTHING, MAPPING, SWITCH, TEXT, Kind, either, many, number, optional, whole
+from quantnas_sr.values.kinds import ANYTHING, MAPPING, SWITCH, TEXT, Kind, either, many, number, optional, whole
 
 #: Arguments that count something. Of the others, a whole number as the default says little: ``img_range=1`` takes 0.5.
 _COUNTS = re.compile(r"^num_|_ch$|_channels$|_feat$|^upscale$|^scale$")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.cost.dry_run import in_one_line, name_of, place_of
 from quantnas_sr.errors import CheckError, NetworkError, QuantNASError
-from quantnas_sr.export.traced_size import depends_on_traced_size, quiet
+from quantnas_sr.export.onnx_graph.traced_size import depends_on_traced_size, quiet
 
 _INSTEAD = "The .pth runs in PyTorch all the same (quantnas upscale)"
 _OPERATOR = re.compile(r"No ONNX function found for .*?'([\w.]+)'|target=torch\.ops\.([\w.]+)")

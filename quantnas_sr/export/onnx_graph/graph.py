@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
-from quantnas_sr.export.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
-from quantnas_sr.export.traced_size import quiet, traced_size
+from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
+from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
 from quantnas_sr.input_shapes import size_multiple
 
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
