@@ -81,7 +81,7 @@ class QuantizedSupernet(SearchNetwork):
     def input_shape(self) -> Optional[InputShape]:
         """What the network takes: channels, and sides; None if that cannot be found out."""
         with outside_of_modes(), torch.random.fork_rng(devices=[]):
-            return input_shape(self.full_precision())
+            return input_shape(build(self.arch))
 
     @property
     def size_multiple(self) -> int:

@@ -39,7 +39,7 @@ def check_inputs(opt: Options, net: Optional[nn.Module]) -> None:
         return
     if isinstance(net, QuantizedSupernet):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            net = net.full_precision()
+            net, _ = net.example()
     set_quantize(net, False)
     trial = _Trial(net)
     for phase, dataset in opt["datasets"].items():

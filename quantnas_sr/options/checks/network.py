@@ -7,8 +7,10 @@ from typing import Any, Dict, Optional
 import torch
 from torch import nn
 
+from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.cost.quantized import check_runs_quantized
 from quantnas_sr.errors import OptionError
-from quantnas_sr.options.checks.building import built
+from quantnas_sr.options.checks.building import built, errors_at
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.pth import PARAM_KEYS, read_pth, read_state
 from quantnas_sr.registration import ARCH_REGISTRY, is_ours
@@ -50,6 +52,9 @@ def check_network(opt: Options) -> Optional[nn.Module]:
         return built(cls, network, "network_g", {}, "cpu")
     net = built(cls, network, "network_g", {})
     _check_scale(opt, net)
+    if isinstance(net, QuantizedArch):
+        with errors_at("network_g"):
+            check_runs_quantized(net)
     return net
 
 
