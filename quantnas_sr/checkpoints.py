@@ -52,10 +52,10 @@ def _arch_from(
     described: Mapping[str, Any], module: Optional[str], state: Mapping[str, Any], path: Union[str, Path]
 ) -> QuantizedArch:
     try:
-        check_arguments(QuantizedArch, described, "what it says of its network")
         widths = described.get("bits_by_layer")
         if not isinstance(widths, (dict, type(None))):  # a checkpoint names no files to read
             raise OptionError(f"bits_by_layer: {widths!r} is not a mapping from names of layers to bits")
+        check_arguments(QuantizedArch, described, "what it says of its network")
         network = QuantizedArch(**{**described, "arch": as_trained(described["arch"], module)})
         network.load_state_dict(dict(state))
     except OptionError as error:

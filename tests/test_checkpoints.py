@@ -72,8 +72,8 @@ def test_both_kinds_of_network_come_back_and_say_what_they_are(tmp_path, genotyp
     [
         ({"bits_by_layer": "/etc/hostname"}, "bits_by_layer: '/etc/hostname' is not a mapping"),
         ({"bits_by_layer": 5}, "bits_by_layer: 5 is not a mapping"),
-        ({"bits": "eight"}, "bits: 'eight' is not a bit width"),
-        ({"activation_quantizer": ["lsq"]}, "says of its network cannot be used"),
+        ({"bits": "eight"}, "bits: 'eight' is not a number. Allowed: a whole number"),
+        ({"activation_quantizer": ["lsq"]}, r"activation_quantizer: \['lsq'\] is not text"),
         ({"arch": {"type": "ESPCN", "num_feat": 5}}, "do not fit the network that it describes: size mismatch"),
         ({"arch": "ESPCN"}, "arch: 'ESPCN' is not a mapping"),
         ({"groups": 2}, "unknown key 'groups'"),

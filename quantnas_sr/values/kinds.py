@@ -181,7 +181,7 @@ def either(first: Kind, *others: Kind) -> Kind:
 
     listed = tuple(word for kind in kinds for word in kind.words)
     only_words = listed if all(kind.words for kind in kinds) else ()
-    return Kind(", or ".join(kind.allowed for kind in kinds), take, only_words)
+    return Kind(", or ".join(dict.fromkeys(kind.allowed for kind in kinds)), take, only_words)
 
 
 def optional(kind: Kind) -> Kind:
