@@ -78,29 +78,29 @@ def plain(num_in_ch, upscale=4, res_scale=1, img_range=255.0, norm="bn", ema=Fal
 
 
 WRONG_ARGUMENTS = [
-    (Annotated, {"num_feat": "many"}, "network_g.num_feat: 'many' is not a number"),
-    (Annotated, {"num_feat": 0}, "network_g.num_feat: 0 is not allowed"),
-    (Annotated, {"num_feat": 8, "bits": 4}, "network_g.bits: 4 is not a list"),
-    (Annotated, {"num_feat": 8, "limits": [1]}, "network_g.limits: [1] is not a list of 2"),
-    (Annotated, {"num_feat": 8, "scale": "x"}, "network_g.scale: 'x' is not a number"),
-    (Annotated, {"num_feat": 8, "skip": "conv"}, "network_g.skip: 'conv' is not a list"),
-    (Annotated, {"num_feat": 8, "arch": [1]}, "network_g.arch: [1] is not allowed"),
-    (Annotated, {"num_feat": 8, "rate": -1}, "network_g.rate: -1 is not allowed"),
-    (Annotated, {"num_feat": 8, "flag": 1}, "network_g.flag: 1 is not true or false"),
+    (Annotated, {"num_feat": "many"}, "network_g: num_feat: 'many' is not a number"),
+    (Annotated, {"num_feat": 0}, "network_g: num_feat: 0 is not allowed"),
+    (Annotated, {"num_feat": 8, "bits": 4}, "network_g: bits: 4 is not a list"),
+    (Annotated, {"num_feat": 8, "limits": [1]}, "network_g: limits: [1] is not a list of 2"),
+    (Annotated, {"num_feat": 8, "scale": "x"}, "network_g: scale: 'x' is not a number"),
+    (Annotated, {"num_feat": 8, "skip": "conv"}, "network_g: skip: 'conv' is not a list"),
+    (Annotated, {"num_feat": 8, "arch": [1]}, "network_g: arch: [1] is not allowed"),
+    (Annotated, {"num_feat": 8, "rate": -1}, "network_g: rate: -1 is not allowed"),
+    (Annotated, {"num_feat": 8, "flag": 1}, "network_g: flag: 1 is not true or false"),
     (Annotated, {}, "network_g: the key 'num_feat' is missing"),
     (Annotated, {"num_feat": 8, "num_fet": 8}, "network_g: unknown key 'num_fet', did you mean 'num_feat'?"),
-    (plain, {"num_in_ch": 3, "upscale": 2.5}, "network_g.upscale: 2.5 is not a whole number"),
-    (plain, {"num_in_ch": None}, "network_g.num_in_ch: null is not a number"),
-    (plain, {"num_in_ch": 3, "img_range": "x"}, "network_g.img_range: 'x' is not allowed"),
-    (plain, {"num_in_ch": 3, "ema": "no"}, "network_g.ema: 'no' is not true or false"),
-    (plain, {"num_in_ch": 3, "norm": 3}, "network_g.norm: 3 is not allowed"),
+    (plain, {"num_in_ch": 3, "upscale": 2.5}, "network_g: upscale: 2.5 is not a whole number"),
+    (plain, {"num_in_ch": None}, "network_g: num_in_ch: null is not a number"),
+    (plain, {"num_in_ch": 3, "img_range": "x"}, "network_g: img_range: 'x' is not allowed"),
+    (plain, {"num_in_ch": 3, "ema": "no"}, "network_g: ema: 'no' is not true or false"),
+    (plain, {"num_in_ch": 3, "norm": 3}, "network_g: norm: 3 is not allowed"),
 ]
 
 
 @pytest.mark.parametrize(("function", "options", "line"), WRONG_ARGUMENTS, ids=[line for *_, line in WRONG_ARGUMENTS])
 def test_an_argument_that_its_signature_does_not_take_is_one_line(function, options, line):
     with pytest.raises(OptionError) as error:
-        check_arguments(function, options, "network_g")
+        check_arguments(function, options, "network_g", separator=": ")
     assert str(error.value).startswith(line)
 
 

@@ -6,7 +6,7 @@ from basicsr.utils.registry import Registry
 
 from quantnas_sr.cost.count import LayerCost
 from quantnas_sr.errors import OptionError, unknown
-from quantnas_sr.values.signatures import check_arguments
+from quantnas_sr.values.signatures import check_names
 
 
 class _LowerCaseRegistry(Registry):
@@ -90,5 +90,5 @@ def build_cost(cost: Union[str, Mapping[str, Any], Cost]) -> Cost:
     if not isinstance(name, str) or name not in COST_REGISTRY:
         raise OptionError(unknown("cost", name, COST_REGISTRY.keys()))
     cls = COST_REGISTRY.get(name)
-    check_arguments(cls, arguments, where="cost")
+    check_names(cls, arguments, where="cost")
     return cls(**arguments)

@@ -100,10 +100,16 @@ def _patch(opt: Options, scale: int, where: str) -> Optional[int]:
     return size
 
 
-def _root(opt: Options, key: str, where: str) -> Path:
+def check_root(opt: Options, key: str, where: str) -> None:
+    """Raise a DataError unless the options of a dataset have a path under ``key``, whether or not it exists."""
     value = opt.get(key)
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise DataError(f"{where}: {key} must be the path of a folder or an LMDB, not {value!r}")
+
+
+def _root(opt: Options, key: str, where: str) -> Path:
+    check_root(opt, key, where)
+    value = opt[key]
     lmdb = (opt.get("io_backend") or {}).get("type") == "lmdb"
     if lmdb and not str(value).endswith(".lmdb"):
         raise DataError(f"{where}: {key} {value}: io_backend type lmdb needs a path that ends in .lmdb")

@@ -37,7 +37,7 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
     if cls is None:
         raise OptionError(unknown("type", name, ARCH_REGISTRY.names(), where=where))
     try:
-        check_arguments(cls, options, where, strict=False)
+        check_arguments(cls, options, where, strict=False, complete=False, separator=": ")
     except OptionError as error:
         raise OptionError(f"{error}{_whose(name, cls)}") from None
     try:

@@ -54,7 +54,7 @@ def supernet_of(source: Union[str, Path, Options], where: str = "the options") -
     if not is_a(cls, Supernet):
         raise OptionError(f"{where}: network_g: type {network['type']} is not a supernet. Allowed: QuantNASSupernet")
     arguments = {"scale": source.get("scale", 4), **network}
-    built(cls, arguments, f"{where}: network_g", {})
+    built(cls, arguments, f"{where}: network_g", separator=": ")
     with torch.device("cpu"):
         return cls(**{key: value for key, value in arguments.items() if key != "type"})
 

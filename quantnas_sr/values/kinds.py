@@ -37,7 +37,7 @@ class Kind:
 
         Args:
             value: what the options file has.
-            where: its place, such as ``train.optim_g.lr``.
+                where: its place, such as ``train.optim_g.lr`` or ``network_g: bits``.
 
         Raises:
             OptionError: it is not of this kind; one line with the place, the value, and what is allowed.
@@ -45,12 +45,23 @@ class Kind:
         try:
             return self.take(value)
         except WrongValue as error:
-            section, _, key = where.rpartition(".")
+            section, key = _split(where)
             if self.words and isinstance(value, str):
                 raise OptionError(unknown(key, value, self.words, where=section)) from None
             problem = str(error)
             allowed = "" if problem == f"is not {self.allowed}" else f". Allowed: {self.allowed}"
             raise OptionError(f"{where}: {shown(value)} {problem}{allowed}") from None
+
+
+def _split(where: str) -> Tuple[str, str]:
+    """
+    >>> _split("train.amp"), _split("network_g: arch: act"), _split("name")
+    (('train', 'amp'), ('network_g: arch', 'act'), ('', 'name'))
+    """
+    dotted, colon = where.rfind("."), where.rfind(": ")
+    if dotted > colon:
+        return where[:dotted], where[dotted + 1 :]
+    return (where[:colon], where[colon + 2 :]) if colon >= 0 else ("", where)
 
 
 def shown(value: Any) -> str:

@@ -24,6 +24,8 @@ def check_arguments(
     where: str,
     kinds: Optional[Mapping[str, Kind]] = None,
     strict: bool = True,
+    complete: bool = True,
+    separator: str = ".",
 ) -> None:
     """Check options that a class or function will be called with, and give them their own types in place.
 
@@ -34,20 +36,30 @@ def check_arguments(
         kinds: by argument, where more is known than the signature says.
         strict: refuse every argument that the signature does not name; else, where it ends in ``**kwargs``, only what
             looks like a misspelt one.
+        complete: refuse options that lack an argument without a default value.
+        separator: between ``where`` and the key in an error.
 
     Raises:
         OptionError: one line that names the key, and says what is allowed.
     """
-    parameters = inspect.signature(function).parameters
-    named = {key: p for key, p in parameters.items() if p.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)}
-    check_keys(options, named, where, strict or len(named) == len(parameters))
-    for key, parameter in named.items():
-        if parameter.default is parameter.empty and key not in options:
-            raise OptionError(f"{where}: the key {key!r} is missing")
+    named = check_names(function, options, where, strict, complete)
     expected = {**argument_kinds(function), **(kinds or {})}
     for key in options:
         if key in named:
-            options[key] = expected[key].checked(options[key], f"{where}.{key}")
+            options[key] = expected[key].checked(options[key], f"{where}{separator}{key}")
+
+
+def check_names(
+    function: Callable[..., object], given: Mapping[str, Any], where: str, strict: bool = True, complete: bool = True
+) -> Mapping[str, Parameter]:
+    """Check the names of arguments only; as `check_arguments`. Returns the parameters that have names."""
+    parameters = inspect.signature(function).parameters
+    named = {key: p for key, p in parameters.items() if p.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)}
+    check_keys(given, named, where, strict or len(named) == len(parameters))
+    for key, parameter in named.items():
+        if complete and parameter.default is parameter.empty and key not in given:
+            raise OptionError(f"{where}: the key {key!r} is missing")
+    return named
 
 
 def check_keys(given: Mapping[str, Any], allowed: Mapping[str, Any], where: str, strict: bool = True) -> None:

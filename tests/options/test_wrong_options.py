@@ -245,8 +245,8 @@ SEARCHES = [
     ("datasets.train.dataset", "SingleImageDataset", ["has no GT to train with"]),
     ("datasets.train.type", "PairedImageDataset", ["a search cannot use type PairedImageDataset"]),
     ("scale", 2, ["GT must be 2 times as large as LQ"]),
-    ("network_g.temperature", "hot", ["network_g.temperature: 'hot' is not a list of 2"]),
-    ("network_g.bits", 8, ["network_g.bits: 8 is not a list"]),
+    ("network_g.temperature", "hot", ["network_g: temperature: 'hot' is not a list of 2"]),
+    ("network_g.bits", 8, ["network_g: bits: 8 is not a list"]),
 ]
 
 

@@ -1,7 +1,7 @@
 """Trial builds: what the options describe is made once, without a trace in the run that follows."""
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Mapping
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 
@@ -24,7 +24,14 @@ def errors_at(where: str) -> Iterator[None]:
         raise OptionError(f"{where}: cannot be used: {reason}") from error
 
 
-def built(cls: type, options: Dict[str, Any], where: str, kinds: Mapping[str, Kind], device: str = "meta") -> Any:
+def built(
+    cls: type,
+    options: Dict[str, Any],
+    where: str,
+    kinds: Optional[Mapping[str, Kind]] = None,
+    device: str = "meta",
+    separator: str = ".",
+) -> Any:
     """An instance of a class from ``options`` (without ``type``), whose arguments are checked and converted in place.
 
     The random generators are left as they are.
@@ -34,13 +41,14 @@ def built(cls: type, options: Dict[str, Any], where: str, kinds: Mapping[str, Ki
         options: its arguments, beside ``type``.
         where: place of the options.
         kinds: of arguments whose signature says less.
+        separator: between ``where`` and a key in an error.
         device: where its parameters are; ``meta`` takes no memory.
 
     Raises:
         OptionError: an argument is missing, unknown or not allowed, or the class refuses it.
     """
     arguments = {key: value for key, value in options.items() if key != "type"}
-    check_arguments(cls, arguments, where, kinds, strict=False)
+    check_arguments(cls, arguments, where, kinds, strict=False, separator=separator)
     options.update(arguments)
     return made(lambda: cls(**arguments), where, device)
 

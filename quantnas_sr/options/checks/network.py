@@ -49,8 +49,8 @@ def check_network(opt: Options) -> Optional[nn.Module]:
     if not isinstance(cls, type):
         return None
     if not is_ours(cls):
-        return built(cls, network, "network_g", {}, "cpu")
-    net = built(cls, network, "network_g", {})
+        return built(cls, network, "network_g", device="cpu", separator=": ")
+    net = built(cls, network, "network_g", separator=": ")
     _check_scale(opt, net)
     if isinstance(net, QuantizedArch):
         with errors_at("network_g"):

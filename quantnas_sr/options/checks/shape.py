@@ -6,6 +6,8 @@ Nothing is looked up or opened here, so that options can be checked before Basic
 import math
 from typing import Any, Dict, Mapping, MutableMapping
 
+from quantnas_sr.data.check import check_root
+from quantnas_sr.data.pairs import ROOTS
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.options import tables
 from quantnas_sr.options.numbers import entries, to_numbers
@@ -97,6 +99,9 @@ def _check_datasets(datasets: Options, is_train: bool) -> None:
 
 def _check_dataset(dataset: Any, where: str, is_train: bool, is_trained_on: bool) -> None:
     MAPPING.checked(dataset, where)
+    for key in ROOTS:
+        if dataset.get(key) is not None:
+            check_root(dataset, key, where)
     searched = dataset.get("type") == "QuantNASSearchDataset"
     table = {**tables.DATASET, **(tables.SEARCH_DATASET if searched else {})}
     check_section(dataset, table, where, is_train, strict=False)
