@@ -142,7 +142,7 @@ def test_a_search_goes_on_where_it_stopped_and_names_its_layers(project):
 @pytest.mark.parametrize(
     "key, value, words",
     [
-        ("bits", 8, ["network_g.bits: 8 is not a list"]),
+        ("bits", 8, ["network_g: bits: 8 is not a list"]),
         ("bit_mixer", "shard", ["network_g: unknown bit_mixer 'shard'", "'shared'"]),
         ("skipp", [], ["network_g: unknown key 'skipp'", "'skip'"]),
         ("skip", ["conv_frist"], ["network_g: skip: unknown layer 'conv_frist'", "'conv_first'"]),
