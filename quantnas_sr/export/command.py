@@ -107,7 +107,7 @@ def build_model(
     from quantnas_sr.export.onnx_graph.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.onnx_graph.space_to_depth import fold
 
-    model = trace(exportable(network, quantized), one_image)
+    model = trace(exportable(network, quantized), size_multiple(network), one_image)
     try:
         tidy(model)
         if folds:

@@ -56,11 +56,12 @@ class IntegerConv(nn.Module):
         mark: gives the name of the layer and the number of the call.
     """
 
+    @torch.no_grad()
     def __init__(self, layer: QuantConv2d, mark: _Mark) -> None:
         super().__init__()
-        self.register_buffer("weight", layer.weight_quantizer.to_int(layer.scaled_weight().detach().float()))
-        self.register_buffer("scale", layer.weight_quantizer.scale.detach().float().flatten())
-        self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().detach().float())
+        self.register_buffer("weight", layer.weight_quantizer.to_int(layer.scaled_weight().float()))
+        self.register_buffer("scale", layer.weight_quantizer.scale.float().flatten())
+        self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().float())
         self.scales_channels = layer.scales_channels
         self.layer, self.mark = [layer], mark  # in a list, so that it is no submodule
 

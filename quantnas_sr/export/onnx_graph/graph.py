@@ -1,6 +1,6 @@
 """A network as an ONNX graph, and helpers to rewrite it (on `onnx_ir`, which PyTorch's own exporter builds on)."""
 
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnx_ir as ir
@@ -10,19 +10,19 @@ from torch import nn
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
 from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
 from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
-from quantnas_sr.input_shapes import size_multiple
 
 #: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
 OPSET = 21
 
 
-def trace(network: nn.Module, one_image: bool = False) -> ir.Model:
+def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.Model:
     """The graph of a network in the form of `modules.exportable`, for images of any size and, if possible, number.
 
     A network that pads images to a multiple of some size is traced without that: whoever runs the graph has to pad.
 
     Args:
         network: what is traced.
+        multiple: what the sides of its images must be multiples of.
         one_image: let the batch be 1. A network that computes with the number of images, as window attention does, is
             traced so in any case if it cannot be traced otherwise.
 
@@ -33,29 +33,29 @@ def trace(network: nn.Module, one_image: bool = False) -> ir.Model:
         NetworkError: it cannot be traced or converted, or not for images of all sizes; one line, where and why.
     """
     if not one_image:
-        check_runs(network, torch.rand(1, 3, *traced_size(size_multiple(network))))
+        check_runs(network, torch.rand(1, 3, *traced_size(multiple)))
     try:
-        model = _traced(network, batch=1 if one_image else 2)
+        model = _traced(network, (1 if one_image else 2, 3, *traced_size(multiple)))
     except Exception as error:
         if one_image or not is_about_sizes(error):
             raise refusal(network, error) from error
-        return trace(network, one_image=True)
+        return trace(network, multiple, one_image=True)
     if not one_image and not _is_free(model, 0):
-        return trace(network, one_image=True)
+        return trace(network, multiple, one_image=True)
     if not (_is_free(model, 2) and _is_free(model, 3)):
         raise size_is_fixed(network)
     return model
 
 
-def _traced(network: nn.Module, batch: int) -> ir.Model:
+def _traced(network: nn.Module, shape: Tuple[int, ...]) -> ir.Model:
     free = torch.export.Dim.DYNAMIC
     names = {"input_names": [INPUT], "output_names": [OUTPUT]}
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            (torch.rand(batch, 3, *traced_size(size_multiple(network))),),
+            (torch.rand(shape),),
             dynamo=True,
-            dynamic_shapes=({2: free, 3: free} if batch == 1 else {0: free, 2: free, 3: free},),
+            dynamic_shapes=({2: free, 3: free} if shape[0] == 1 else {0: free, 2: free, 3: free},),
             opset_version=OPSET,
             optimize=True,
             verbose=False,
