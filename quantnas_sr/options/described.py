@@ -9,6 +9,7 @@ from torch import nn
 from quantnas_sr.errors import OptionError
 from quantnas_sr.mixed_precision.base_network import build_arch
 from quantnas_sr.options.base import load_options
+from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.search_space import SearchNetwork
 
 
@@ -33,4 +34,7 @@ def _network_options(path: Union[str, Path]) -> Any:
         opt = load_options(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
-    return opt.get("network_g") if isinstance(opt, dict) else None
+    if not isinstance(opt, dict):
+        return None
+    to_numbers(opt)
+    return opt.get("network_g")
