@@ -197,8 +197,10 @@ def _agreements(network: nn.Module, aside: Path, runtimes: Sequence[str], images
 
     try:
         return check(network, aside, runtimes, images)
-    except (QuantNASError, OSError) as error:
-        raise (CheckError(str(error)) if type(error) is DataError else error) from None
+    except DataError as error:
+        raise CheckError(str(error).replace(f"{aside.parent}{os.sep}", "")) from None
+    except (QuantNASError, OSError):
+        raise
     except Exception as error:
         line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise CheckError(f"{aside.name}: a runtime cannot run it ({line[0].strip()})") from error
@@ -275,10 +277,16 @@ def run(args: argparse.Namespace) -> None:
     if options.outputs == "int8" and not options.calibration:
         print("the ranges of outputs were measured on synthetic images; `--calibration DIR` measures them on yours")
     if options.weights_format == "int4":
-        print(f"int4: the weights of {written.packed} of {written.convolutions} convolutions are packed")
+        print(f"int4: {_packed(written)}")
     for line in written.left_out:
         print(f"not checked: {line}")
     for agreement in written.agreements:
         print(agreement)
     print(f"quantized: {100 * written.quantized_share:.1f} % of the multiply-adds")
     print(f"wrote {written.path}: {written.convolutions} convolutions, {written.bytes / 1e3:.1f} kB")
+
+
+def _packed(written: Exported) -> str:
+    if not written.packed:
+        return "nothing is packed, for no convolution has weights of 4 bits or fewer"
+    return f"the weights of {written.packed} of {written.convolutions} convolutions are packed"

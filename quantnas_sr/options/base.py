@@ -1,4 +1,4 @@
-"""Options files as data: in UTF-8 whatever the locale, with numbers as numbers, and with the file they are based on.
+"""Options files as data: in UTF-8 whatever the locale, and merged into the file that they are based on.
 
 ``base: FILE`` names a file that an options file differs from only in what it says itself. Mappings are merged key by
 key, at any depth; every other value replaces that of the base. A mapping of another ``type`` is replaced as a whole,
@@ -51,8 +51,13 @@ def _in_utf8(stream: Any) -> Any:
         buffer.seek(0)
 
 
-def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
-    """A loader like the one given that follows ``base:``, reads UTF-8, and makes numbers of ``1e-4``."""
+def with_base(loader: Type[yaml.SafeLoader], numbers: bool = False) -> Type[yaml.SafeLoader]:
+    """A loader like the one given that follows ``base:`` and reads UTF-8.
+
+    Args:
+        loader: of YAML.
+        numbers: whether text such as ``1e-4`` becomes a number, in the options of our runs.
+    """
 
     class LoaderWithBase(loader):
         def __init__(self, stream: Any, above: Tuple[Path, ...] = ()) -> None:
@@ -67,7 +72,7 @@ def with_base(loader: Type[yaml.SafeLoader]) -> Type[yaml.SafeLoader]:
                 return data
             if "base" in data and not self._is_others(data):
                 data = merged(self._base(data.pop("base")), data)
-            if len(self._files) == 1 and is_our_run(data):
+            if numbers and len(self._files) == 1 and is_our_run(data):
                 to_numbers(data)
             return data
 
@@ -125,7 +130,7 @@ def install() -> None:
     """Let BasicSR read options files in the same way."""
     original = basicsr_options.ordered_yaml
     loader, dumper = original()
-    followed = with_base(loader)
+    followed = with_base(loader, numbers=True)
 
     def ordered_yaml() -> Tuple[type, type]:
         return followed, dumper

@@ -1,5 +1,6 @@
 """Options files as data for commands: the file itself, and the parts of a search that commands work with."""
 
+import copy
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
@@ -11,6 +12,7 @@ from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.checks.building import built, errors_at
 from quantnas_sr.options.checks.network import network_class
+from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.options.registered import is_a
 from quantnas_sr.search_space import Supernet
 from quantnas_sr.values.kinds import MAPPING
@@ -47,6 +49,8 @@ def supernet_of(source: Union[str, Path, Options], where: str = "the options") -
     """
     if not isinstance(source, dict):
         source, where = read_options(source), str(source)
+    source = copy.deepcopy(source)
+    to_numbers(source)
     if source.get("network_g") is None:
         raise OptionError(f"{where}: the key 'network_g' is missing")
     network = source["network_g"]
@@ -66,6 +70,7 @@ def cost_size(path: Union[str, Path]) -> Tuple[int, int]:
         OptionError: the file cannot be read, or this is no size.
     """
     options = read_options(path)
+    to_numbers(options)
     for key in ("train", "hardware_opt"):
         options = MAPPING.checked(options.get(key) or {}, f"{path}: {key}")
     with errors_at(f"{path}: hardware_opt"):

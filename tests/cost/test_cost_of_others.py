@@ -88,7 +88,7 @@ def test_counting_leaves_network_and_random_numbers_as_they_were():
 
 def test_a_size_that_a_network_does_not_take_is_one_line():
     with pytest.raises(NetworkError) as caught:
-        count(QuantizedArch({"type": "TakesMultiplesOnly"}), (33, 32))
+        count(QuantizedArch({"type": "TakesMultiplesOnly"}).network, (33, 32))
     assert str(caught.value).startswith(
         "TakesMultiplesOnly does not run for an input of 33x32: pixel_unshuffle expects"
     )

@@ -13,9 +13,9 @@ pytest.importorskip("onnxscript")
 
 from others import SWINIR, save, trained  # noqa: E402
 
+from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.receptive_field import halo  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
-from quantnas_sr.export import command  # noqa: E402
 from quantnas_sr.export.command import build_model, export  # noqa: E402
 from quantnas_sr.export.onnx_graph.refusals import check_runs  # noqa: E402
 from quantnas_sr.export.onnx_graph.traced_size import depends_on_traced_size  # noqa: E402
@@ -27,14 +27,12 @@ REFUSED = {
     "BranchesOnValues": "BranchesOnValues decides by values of the image what it computes",
     "DecidesDeepInside": "DecidesDeepInside: body.1 (DecidesByValues) decides by values of the image",
     "HasATableOfOneSize": "HasATableOfOneSize computes with the height or width of the image as a number that is fixed",
-    "TakesMultiplesOnly": "TakesMultiplesOnly does not run for an image of 33x41 pixels: pixel_unshuffle expects",
-    "SwinIR": "SwinIR does not run for an image of 33x41 pixels",
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_traced_is_one_line_that_says_where_and_why(name, capfd):
-    network = trained(SWINIR if name == "SwinIR" else name)
+    network = trained(name)
     with pytest.raises(NetworkError) as caught:
         build_model(network)
     message = str(caught.value)
@@ -51,6 +49,25 @@ def test_the_command_prints_the_line_alone_and_leaves_no_file(tmp_path, capfd):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
+def test_a_network_that_takes_multiples_of_a_size_is_exported_and_its_images_are_padded(tmp_path):
+    network = trained("TakesMultiplesOnly")
+    export(save(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
+    x = np.random.default_rng(0).random((1, 3, 27, 38), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x)).numpy()
+    found = open_network(tmp_path / "net.onnx")(x)
+    assert found.shape == expected.shape and np.abs(found - expected).mean() < 1 / 255
+
+
+def test_a_file_that_a_runtime_cannot_read_is_one_line_with_the_name_of_the_output(tmp_path):
+    pytest.importorskip("openvino")
+    with pytest.raises(CheckError) as caught:
+        export(save(trained(SWINIR), tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
+    message = str(caught.value)
+    assert message.startswith("net.onnx: OpenVINO cannot read it") and "\n" not in message
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
 def test_a_network_that_computes_with_the_batch_is_exported_for_one_image(tmp_path):
     network = trained("AttendsInWindows")
     written = export(save(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
@@ -59,7 +76,7 @@ def test_a_network_that_computes_with_the_batch_is_exported_for_one_image(tmp_pa
     x = np.random.default_rng(0).random((1, 3, 27, 38), dtype=np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(x)).numpy()
-    for runtime in command.installed_runtimes():
+    for runtime in installed_runtimes():
         found = open_network(tmp_path / "net.onnx", runtime)(x)
         assert np.abs(np.clip(found, 0, 1) - np.clip(expected, 0, 1)).mean() < 0.01
 
