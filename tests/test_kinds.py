@@ -23,7 +23,7 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value", "taken"), TAKEN, ids=str)
+@pytest.mark.parametrize(("kind", "value", "taken"), TAKEN, ids=lambda part: getattr(part, "allowed", str(part)))
 def test_a_value_of_a_kind_comes_back_in_its_own_type(kind, value, taken):
     result = kind.checked(value, "train.key")
     assert result == taken and type(result) is type(taken)
