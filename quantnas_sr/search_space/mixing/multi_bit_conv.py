@@ -158,8 +158,8 @@ class NoiseConv2d(MultiBitConv2d):
     """Inner part of eq. 5: ``o(x + sum_b alpha^_b QNoise_b(x), W + sum_b alpha^_b QNoise_b(W))``: search against noise.
 
     The sum over b of independent Gaussians is one Gaussian of variance sum_b alpha^_b^2 sigma_b^2, so one draw is
-    enough for all widths. The noise passes gradients to the shares, but not to x and W. x goes through ReLU first (PReLU
-    for the share of 32 bits, which adds no noise).
+    enough for all widths. The noise passes gradients to the shares, but not to x and W. x goes through ReLU first
+    (PReLU for the share of 32 bits, which adds no noise).
 
     Args:
         conv, bits, activation: see `MultiBitConv2d`.

@@ -15,7 +15,7 @@ _FEW, _MANY = 4, 16
 
 
 def is_faster(x: Tensor, kernel: Tensor) -> bool:
-    """Whether `folded_conv2d` is faster than ``conv2d`` for an image (N, C_in, H, W) and a kernel (C_out, C_in, kH, kW)."""
+    """Whether `folded_conv2d` is faster than conv2d for an image (N, C_in, H, W) and a kernel (C_out, C_in, kH, kW)."""
     few = kernel.shape[0] <= _FEW and kernel.shape[1] >= _MANY and kernel.shape[2:] == (5, 5)
     return few and x.device.type == "cpu" and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
 
