@@ -104,7 +104,7 @@ class QuantizedArch(nn.Module):
                 yield name, module
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Dict[str, Any]:
-        """The state dict of the network, with the network's own keys, and the arguments of this class: JSON as bytes."""
+        """The state dict of the network, under the network's own keys, and arguments of this class (JSON as bytes)."""
         state = self.network.state_dict(*args, **kwargs)
         network = {"quantized_arch": self.arguments, "arch_module": type(self.network).__module__}
         described = json.dumps(network, default=list)

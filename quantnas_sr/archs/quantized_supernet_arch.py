@@ -26,8 +26,8 @@ class QuantizedSupernet(SearchNetwork):
 
     With ``bit_mixer: shared`` this is EdMIPS (Cai, Vasconcelos, CVPR 2020) with one width for a layer's weight and
     input. Every layer is a slot with the layer's name and one operation. The result of the search is a `BitsByLayer`;
-    its file, ``bits_by_layer.yml``, is what `QuantizedArch` takes as ``bits_by_layer``. The state dict has the keys of the
-    network, those of the quantizers, and ``alphas.*``; a checkpoint of the network in full precision loads too,
+    its file, ``bits_by_layer.yml``, is what `QuantizedArch` takes as ``bits_by_layer``. The state dict has the keys of
+    the network, those of the quantizers, and ``alphas.*``; a checkpoint of the network in full precision loads too,
     strictly.
 
     Args:

@@ -1,7 +1,7 @@
 """The most probable genotype within a range of cost: a multiple-choice knapsack, solved exactly as an integer program.
 
-The solver is HiGHS, through `scipy.optimize.milp`. Its tolerances let a sum of costs exceed its limit by a millionth. So
-every answer is checked without tolerance, and one that exceeds a limit is excluded and the problem solved again.
+The solver is HiGHS, through `scipy.optimize.milp`. Its tolerances let a sum of costs exceed its limit by a millionth.
+So every answer is checked without tolerance, and one that exceeds a limit is excluded and the problem solved again.
 """
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
@@ -73,7 +73,7 @@ class _Limit(NamedTuple):
         return self.low <= _total(self.row[chosen]) <= self.high
 
     def constraint(self) -> LinearConstraint:
-        """The limit for the solver, scaled to coefficients of at most 1 because the solver's tolerances are absolute."""
+        """The limit for the solver, scaled to coefficients of at most 1: the solver's tolerances are absolute."""
         scale = np.abs(self.row).max() or 1.0
         return LinearConstraint(self.row / scale, self.low / scale, self.high / scale)
 

@@ -49,7 +49,9 @@ def check_paired_dataset(opt: Options, where: str) -> Optional[Size]:
 
 
 def check_single_dataset(opt: Options, where: str) -> None:
-    """Check the images of BasicSR's SingleImageDataset; other types of dataset pass. Arguments as in `check_paired_dataset`.
+    """Check the images of BasicSR's SingleImageDataset; other types of dataset pass.
+
+    Arguments as in `check_paired_dataset`.
 
     Raises:
         DataError: the images cannot be read; one line.

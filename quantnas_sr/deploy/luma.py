@@ -15,7 +15,7 @@ _GAIN = 1 / sum(_FACTORS)
 class LumaNetwork(nn.Module):
     """A network of one channel, trained with ``color: y``, for RGB images.
 
-    The result is that of the usual method: RGB to YCbCr, the network on Y, bicubic interpolation of Cb and Cr, and back.
+    The result is that of the usual way: RGB to YCbCr, the network on Y, bicubic interpolation of Cb and Cr, and back.
     (All of that but the network is linear, so the colours need no conversion.) A gray image stays gray.
 
     Args:

@@ -84,7 +84,7 @@ def _open_onnx(path: Path, runtime: str, threads: Optional[int]) -> Network:
 
 
 class OnnxNetwork(Network):
-    """An ``.onnx`` of ``quantnas export``; its metadata have the scale and the halo.
+    """An ``.onnx`` of ``quantnas export``; scale and halo are read from its metadata.
 
     Raises:
         DataError: the runtime cannot read the file, or another program wrote it.

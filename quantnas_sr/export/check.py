@@ -1,6 +1,6 @@
 """Compares an exported file with the network that it came from: every image, every layer, every runtime.
 
-A runtime and PyTorch compute the same sums of integers. Between these sums are a few operations on real numbers (scales,
+A runtime and PyTorch compute the same sums of integers. Between them are a few operations on real numbers (scales,
 residual sums, the standard deviation of ADQ), which a runtime may compute in another order. A result close to the
 boundary between two integers may then be rounded to the other integer, and at few bits this changes the layers that
 follow. So each layer is checked separately (see `layer_check`), and then the images are compared.

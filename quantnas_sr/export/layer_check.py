@@ -170,7 +170,7 @@ class _Layer:
         return theirs
 
     def _real(self, module: nn.Module, x: Tensor) -> Tensor:
-        """PyTorch's numbers before rounding, in steps, clipped to the range of the integers, with the file's padding."""
+        """PyTorch's numbers before rounding, in steps, clipped to the integers' range, with the file's padding."""
         border = _border(module)
         if border:
             x = F.pad(x, border, mode=module.padding_mode)

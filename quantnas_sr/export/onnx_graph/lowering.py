@@ -105,7 +105,7 @@ class Lowering:
         rounding, x = _rounding_of(node), self._real(node.inputs[0], editor)
         if rounding.bits != rounding.storage_bits:  # the integer type has other limits than the quantizer
             if rounding.bits < 8 and _sums_integers(x.producer()):
-                # Rounding first and clipping afterwards is equal, and runtimes then compute the convolution in integers.
+                # Rounding first and clipping afterwards is equal, and lets runtimes compute convolutions in integers.
                 integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
                 x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
             # The limits lie a quarter of a step beyond the last integers, to which they are rounded: OpenVINO clips
@@ -176,7 +176,7 @@ class Lowering:
         return editor.constant(values.astype(dtype), weight.name)
 
     def _bias(self, bias: ir.Value, scale: ir.Value, step: float, editor: Editor) -> ir.Value:
-        """The bias; in 32-bit integers where it is a multiple of the input step times the weight step (see `QuantConv2d`)."""
+        """The bias, in 32-bit integers if a multiple of the input step times the weight step (see `QuantConv2d`)."""
         units = array_of(scale) * np.float32(step)
         integers = (array_of(bias).astype(np.float64) / units).round()
         if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:

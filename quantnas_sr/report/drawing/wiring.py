@@ -18,8 +18,8 @@ NOTE = "Slots in the order of the skeleton; how they are wired is not drawn"
 def diagram_of(genotype: Genotype) -> Diagram:
     """The diagram of a genotype's network.
 
-    A skeleton that cannot be run on the meta device, or whose wiring is not made of chains and branches, is drawn by the
-    names of its slots, and the diagram says so.
+    A skeleton that cannot be run on the meta device, or whose wiring is not made of chains and branches, is drawn by
+    the names of its slots, and the diagram says so.
     """
     try:
         return wired(trace(genotype))
