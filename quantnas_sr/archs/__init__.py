@@ -1,4 +1,4 @@
-"""What BasicSR's registry of networks gets from this package: the classes in the files that end in ``_arch.py``."""
+"""Adds this package's networks to BasicSR's registry: the classes in the files that end in ``_arch.py``."""
 
 from quantnas_sr.registration import import_registered
 

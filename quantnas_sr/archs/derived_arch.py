@@ -6,7 +6,7 @@ from quantnas_sr.search_space import DerivedNetwork
 
 @ARCH_REGISTRY.register()
 class QuantNASNetwork(DerivedNetwork):
-    """A derived network of any search space, a user's own among them. See `DerivedNetwork`."""
+    """A derived network of any search space, including a user's own. See `DerivedNetwork`."""
 
 
 @ARCH_REGISTRY.register()

@@ -1,4 +1,4 @@
-"""ESPCN in full precision (Shi et al., CVPR 2016), the network that brought sub-pixel convolution."""
+"""ESPCN in full precision (Shi et al., CVPR 2016), the network that introduced sub-pixel convolution."""
 
 from typing import Callable, Dict
 
@@ -14,7 +14,7 @@ _SCALES = (2, 3, 4)
 
 @ARCH_REGISTRY.register()
 class ESPCN(nn.Module):
-    """Three convolutions on the small image, and PixelShuffle.
+    """Three convolutions at low resolution, then PixelShuffle.
 
     Args:
         num_in_ch, num_out_ch: channels of the images.

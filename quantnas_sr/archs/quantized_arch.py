@@ -74,10 +74,10 @@ class QuantizedArch(nn.Module):
         self.arguments = {**arguments, "activation_quantizer": activation_quantizer}
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the network's. Images of sizes that it does not take are padded, and the output is cropped.
+        """Run the network. Images of sizes that it does not take are padded, and the output is cropped.
 
         Raises:
-            CalibrationError: in evaluation mode, where a layer is reached that no training batch has passed.
+            CalibrationError: in evaluation mode, if no training batch has passed a layer that is used.
         """
         try:
             return run_fitting(self.network, x, lambda: self.size_multiple)
@@ -86,7 +86,7 @@ class QuantizedArch(nn.Module):
 
     @cached_property
     def input_shape(self) -> Optional[InputShape]:
-        """What the network takes: channels, and sides; None if that cannot be found out."""
+        """The channels and sides that the network accepts; None if they cannot be determined."""
         with outside_of_modes():
             network = copied(self.network)
             set_quantize(network, False)
@@ -94,17 +94,17 @@ class QuantizedArch(nn.Module):
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of an image must be multiples of for the network itself; 1 for most networks."""
+        """The number that must divide the sides of an image for the network itself; 1 for most networks."""
         return self.input_shape.multiple if self.input_shape else 1
 
     def quantized_layers(self) -> Iterator[Tuple[str, QuantConv2d]]:
-        """Name and layer of every quantized convolution, by the names that the network has for them."""
+        """The name (within the network) and layer of every quantized convolution."""
         for name, module in self.network.named_modules():
             if isinstance(module, QuantConv2d):
                 yield name, module
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Dict[str, Any]:
-        """That of the network, without a prefix of ours, and what it is built from: JSON as bytes."""
+        """The state dict of the network, under the network's own keys, and arguments of this class (JSON as bytes)."""
         state = self.network.state_dict(*args, **kwargs)
         network = {"quantized_arch": self.arguments, "arch_module": type(self.network).__module__}
         described = json.dumps(network, default=list)

@@ -1,4 +1,4 @@
-"""Bit widths for the layers of any BasicSR network, searched."""
+"""A search for the bit widths of the layers of any BasicSR network."""
 
 from functools import cached_property
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -22,12 +22,12 @@ _MIXERS = tuple(MIXED_CONVS.values())
 
 @ARCH_REGISTRY.register()
 class QuantizedSupernet(SearchNetwork):
-    """A registered network whose ``nn.Conv2d`` layers stand at several bit widths at once, weighted by alphas.
+    """A registered network whose ``nn.Conv2d`` layers compute several bit widths at once, weighted by alphas.
 
     With ``bit_mixer: shared`` this is EdMIPS (Cai, Vasconcelos, CVPR 2020) with one width for a layer's weight and
-    input. Every layer is a slot of its own name, with one operation. The result of the search is a `BitsByLayer`; its
-    file, ``bits_by_layer.yml``, is what `QuantizedArch` takes as ``bits_by_layer``. The state dict has the keys of the
-    network, those of the quantizers, and ``alphas.*``; a checkpoint of the network in full precision loads too,
+    input. Every layer is a slot with the layer's name and one operation. The result of the search is a `BitsByLayer`;
+    its file, ``bits_by_layer.yml``, is what `QuantizedArch` takes as ``bits_by_layer``. The state dict has the keys of
+    the network, those of the quantizers, and ``alphas.*``; a checkpoint of the network in full precision loads too,
     strictly.
 
     Args:
@@ -70,36 +70,36 @@ class QuantizedSupernet(SearchNetwork):
         self.add_alphas(dict.fromkeys(searched, 1))
 
     def example(self) -> Tuple[nn.Module, Dict[str, str]]:
-        """The network in full precision, with weights of its own; a slot has the name of its layer."""
+        """The network in full precision, with new weights; a slot has the name of its layer."""
         return build(self.arch), {layer: layer for layer in self.alphas_by_slot()}
 
     def run(self, x: Tensor) -> Tensor:
-        """The network. Images of sizes that it does not take are padded, and the output is cropped."""
+        """Run the network. Images of sizes that it does not take are padded, and the output is cropped."""
         return run_fitting(self.network, x, lambda: self.size_multiple)
 
     @cached_property
     def input_shape(self) -> Optional[InputShape]:
-        """What the network takes: channels, and sides; None if that cannot be found out."""
+        """The channels and sides that the network accepts; None if they cannot be determined."""
         with outside_of_modes(), torch.random.fork_rng(devices=[]):
             return input_shape(build(self.arch))
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of an image must be multiples of for the network itself; 1 for most networks."""
+        """The number that must divide the sides of an image for the network itself; 1 for most networks."""
         return self.input_shape.multiple if self.input_shape else 1
 
     def places(self) -> Iterator[Tuple[str, MixedConv]]:
-        """The layers that mix, with their names in the network."""
+        """The name (within the network) and layer of every mixed convolution."""
         return ((name, module) for name, module in self.network.named_modules() if isinstance(module, _MIXERS))
 
     def edge_names(self) -> Dict[str, List[str]]:
-        """By layer, ``4bit`` and so on."""
+        """The names of the edges of each layer: ``4bit`` and so on."""
         return {layer: [f"{bits}bit" for bits in self.bits] for layer in self.alphas_by_slot()}
 
     def genotype(
         self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None
     ) -> BitsByLayer:
-        """Per layer the width of the largest alpha, or that of ``choice``; those that are skipped have 32 bits."""
+        """For each layer the width of the largest alpha, or that of ``choice``; skipped layers have 32 bits."""
         best = choice or {layer: int(alphas.argmax()) for layer, alphas in self.alphas_by_slot().items()}
         chosen = {layer: self.bits[edge] for layer, edge in best.items()}
         network = {"arch": self.arch, "activation_quantizer": self.activation_quantizer}
@@ -107,10 +107,10 @@ class QuantizedSupernet(SearchNetwork):
 
     @torch.no_grad()
     def derive(self, genotype: Optional[BitsByLayer] = None) -> QuantizedArch:
-        """The network at the widths of a genotype, by default `genotype`, with the weights that this one has for it.
+        """The network at the widths of a genotype (by default of `genotype`), with the weights that were trained here.
 
-        With ``bit_mixer: shared`` or ``separate`` it computes what this one computes at one-hot alphas. Under ``noise``
-        the steps are not trained: they start from the weights, and from the last training batch.
+        With ``bit_mixer: shared`` or ``separate`` it computes what the supernet computes at one-hot alphas. Under
+        ``noise`` the steps are not trained; they start from the weights and from the last training batch.
         """
         bits = (genotype or self.genotype()).bits
         with torch.random.fork_rng(devices=[]):
@@ -127,13 +127,13 @@ class QuantizedSupernet(SearchNetwork):
         return derived.to(next(self.parameters()).device).train(self.training)
 
     def _mixers_by_path(self) -> Iterator[Tuple[str, MixedConv]]:
-        """As `places`, with every path by which the network reaches a layer."""
+        """As `places`, but by module path, with every path of a layer that occurs several times."""
         for path, module in self.network.named_modules(remove_duplicate=False):
             if isinstance(module, _MIXERS):
                 yield path, module
 
     def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> Dict[str, Any]:
-        """That of the network, without a prefix of ours, and the alphas."""
+        """The state dict of the network, with the network's own keys, and the alphas."""
         state = self.network.state_dict(*args, prefix=prefix, **kwargs)
         kwargs["destination"] = state
         return self.alphas.state_dict(*args, prefix=f"{prefix}alphas.", **kwargs)

@@ -14,7 +14,7 @@ from quantnas_sr.quantization import FULL_PRECISION
 
 
 class ConvShape(NamedTuple):
-    """All that decides how much work a two-dimensional convolution is; ``height`` and ``width`` are of its output."""
+    """Everything that determines the cost of a 2-D convolution; ``height`` and ``width`` are of its output."""
 
     in_channels: int
     out_channels: int
@@ -43,8 +43,8 @@ def _by(pair: Tuple[int, int]) -> str:
 class LayerCost(NamedTuple):
     """What one call of a convolution or linear layer costs.
 
-    A layer that is called again has one such row for each call; its ``weights`` are those of the first one, and 0 in
-    the others. ``conv`` is None for whatever is no two-dimensional convolution (a transposed one is not).
+    A layer that is called several times has one row for each call; ``weights`` is 0 in all rows but the first. ``conv``
+    is None for everything but two-dimensional convolutions; transposed convolutions have None too.
     """
 
     name: str
@@ -131,7 +131,7 @@ class _CallCounter(TorchDispatchMode):
 
 
 def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
-    """From the arguments of ``aten.convolution`` and what it returned."""
+    """The shape of a convolution, from the arguments and the output of ``aten.convolution``."""
     x, weight, _, stride, _, dilation, transposed, _, groups = args
     if transposed or weight.dim() != 4:
         return None
@@ -140,13 +140,13 @@ def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
 
 
 def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: Optional[int] = None) -> NetworkCost:
-    """Count a network without running it on real tensors, unless it makes tensors of its own while it runs.
+    """Count the operations and parameters of a network, without computing where that is possible (see `dry_run`).
 
     Args:
         network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that
             width, every other one at 32.
         size: height and width of the input.
-        channels: of the input; by default 3, or what the network takes instead.
+        channels: of the input; by default 3, or another number that the network accepts.
 
     Raises:
         NetworkError: one line, if the network does not run for this size.

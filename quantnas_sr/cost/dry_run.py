@@ -1,4 +1,4 @@
-"""A network run for its shapes alone: without computing where that is possible, on real tensors where it is not."""
+"""Runs a network to find shapes: on fake tensors (nothing is computed) where that is possible, else on real ones."""
 
 from contextlib import ExitStack
 from typing import Any, Callable, ContextManager, Iterator, List, Optional, Tuple
@@ -11,8 +11,8 @@ from quantnas_sr.errors import NetworkError
 from quantnas_sr.input_shapes import copied, quiet_failures
 from quantnas_sr.quantization import set_quantize
 
-#: Sides of the image that shows how a network scales, one after the other until one fits: networks with windows or a
-#: pixel unshuffle take only multiples of some size.
+#: Sides of the image that `output_shape` tries, one after the other: networks with windows or a pixel unshuffle accept
+#: only multiples of some size.
 _SIDES = (48, 56, 64, 60)
 Shape = Tuple[int, ...]
 
@@ -25,13 +25,13 @@ def dry_run(
 ) -> Tuple[Shape, Shape]:
     """Run a copy of a network once, in evaluation mode and full precision.
 
-    Nothing is computed unless the network looks at values, or makes tensors of its own, while it runs.
+    Nothing is computed, unless the network reads tensor values or creates tensors in its forward pass.
 
     Args:
         network: takes (1, channels, H, W).
         size: height and width of the input.
-        channels: of the input; by default 3, or what the network takes instead.
-        watched: given the copy, a context manager around the run; a run that fails is repeated with a new one.
+        channels: of the input; by default 3, or another number that the network accepts.
+        watched: makes a context manager for the run from the copy; it is called again when a failed run is repeated.
 
     Returns:
         The shapes of input and output.
@@ -54,7 +54,7 @@ def dry_run(
 
 def _run(network: nn.Module, shape: Shape, fake: bool, watched: Any) -> Tuple[Shape, Shape]:
     network = copied(network).eval()
-    set_quantize(network, False)  # quantizers cost nothing, and may have no step before training
+    set_quantize(network, False)  # quantizers are not counted, and may have no step before training
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with ExitStack() as modes:
         if fake:
@@ -74,7 +74,7 @@ def _possible_channels(network: nn.Module) -> Iterator[int]:
 
 
 def output_shape(network: nn.Module) -> Tuple[Shape, Shape]:
-    """Shapes of a small image and of what a network makes of it: (1, C, H, W) each. Raises as `dry_run`."""
+    """Shapes of a small input and of the network's output for it: (1, C, H, W) each. Raises as `dry_run`."""
     for side in _SIDES[:-1]:
         try:
             return dry_run(network, (side, side))
@@ -84,18 +84,18 @@ def output_shape(network: nn.Module) -> Tuple[Shape, Shape]:
 
 
 def name_of(network: nn.Module) -> str:
-    """The class of a network; of the network in it where it wraps another one."""
+    """The name of a network's class; if it wraps another network, the name of that one's class."""
     inside = getattr(network, "network", None)
     return type(inside if isinstance(inside, nn.Module) else network).__name__
 
 
 def place_of(network: nn.Module, name: str) -> str:
-    """A module's name and class, such as ``body.0 (ECB)``; by the names of the network inside where it wraps one."""
+    """A module's name and class, such as ``body.0 (ECB)``; the name is without the prefix of a wrapper."""
     inside = name[len("network.") :] if name.startswith("network.") else name
     return f"{inside} ({type(network.get_submodule(name)).__name__})"
 
 
 def in_one_line(error: Optional[BaseException], most: int = 200) -> str:
-    """The first line of an error's message, cut to ``most`` characters; the kind of error where it has none."""
+    """The first line of an error's message, cut to ``most`` characters; the error's class if the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0] if len(lines[0]) <= most else f"{lines[0][:most]} ..."

@@ -1,7 +1,7 @@
 """The most probable genotype within a range of cost: a multiple-choice knapsack, solved exactly as an integer program.
 
-The solver is HiGHS, through `scipy.optimize.milp`. Its tolerances let a sum of costs be a millionth above its limit, so
-that every answer is checked with the sums as they are, and one that is beyond a limit is excluded.
+The solver is HiGHS, through `scipy.optimize.milp`. Its tolerances let a sum of costs exceed its limit by a millionth.
+So every answer is checked without tolerance, and one that exceeds a limit is excluded and the problem solved again.
 """
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from quantnas_sr.errors import OptionError
 
-#: Sums of values that are closer to each other than this share are equal.
+#: Relative difference below which two sums of values count as equal.
 _ROUNDING = 1e-9
-#: The largest coefficient of the objective. HiGHS ends within 1e-6 of the optimum, whatever the size of the objective.
+#: The largest coefficient of the objective. HiGHS stops within 1e-6 of the optimum, whatever the size of the objective.
 _OBJECTIVE = 1e4
 #: `milp`'s status of a problem without a solution.
 _INFEASIBLE = 2
@@ -23,8 +23,8 @@ _INFEASIBLE = 2
 def best_under(costs: Mapping[str, Tensor], values: Mapping[str, Tensor], budget: float) -> Dict[str, int]:
     """Choose one edge per slot: the largest sum of values among those whose sum of costs is at most ``budget``.
 
-    With log-probabilities as values that is the genotype with the largest product of alphas. Of genotypes with the same
-    sum of values the cheapest is taken, and of edges that are equal in both the first.
+    With log-probabilities as values, that is the most probable genotype. Of genotypes with the same sum of values the
+    cheapest is taken, and of edges that are equal in value and cost the first.
 
     Args:
         costs: by slot, (operations, bits), at least 0.
@@ -73,7 +73,7 @@ class _Limit(NamedTuple):
         return self.low <= _total(self.row[chosen]) <= self.high
 
     def constraint(self) -> LinearConstraint:
-        """In the scale of the row, to which the tolerances of the solver belong."""
+        """The limit for the solver, scaled to coefficients of at most 1: the solver's tolerances are absolute."""
         scale = np.abs(self.row).max() or 1.0
         return LinearConstraint(self.row / scale, self.low / scale, self.high / scale)
 
@@ -81,7 +81,7 @@ class _Limit(NamedTuple):
 def _best(
     costs: Mapping[str, Tensor], values: Mapping[str, Tensor], lowest: float, highest: float
 ) -> Optional[Dict[str, int]]:
-    """The edge of each slot: the largest value within the limits of cost first, then the lowest cost at this value."""
+    """The edge of each slot: the largest sum of values within the limits of cost, then the lowest cost at this sum."""
     cost, value = _flat(costs, costs), _flat(values, costs)
     starts = np.cumsum([0, *(table.numel() for table in costs.values())])
     slots = np.repeat(np.arange(len(costs)), np.diff(starts))

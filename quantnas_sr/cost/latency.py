@@ -1,4 +1,4 @@
-"""Latency as a cost: a table of seconds by convolution and bit width, in a file that every machine makes for itself."""
+"""Latency as a cost: a file with the seconds of each convolution at each bit width, measured on one machine."""
 
 import json
 import math
@@ -13,13 +13,13 @@ from quantnas_sr.errors import OptionError
 from quantnas_sr.system.files import written_aside
 
 VERSION = 1
-#: In the file -> in `ConvShape`.
+#: Keys of the file: those with two numbers, named as in `ConvShape`; and those with one, with the name in `ConvShape`.
 _PAIRS = ("kernel", "stride", "dilation")
 _NUMBERS = {"in": "in_channels", "out": "out_channels", "groups": "groups", "height": "height", "width": "width"}
 
 
 class Machine(NamedTuple):
-    """What has to be the same for two times to be comparable."""
+    """The machine and software of a measurement. Times are comparable only if all of this is equal."""
 
     processor: str
     threads: int
@@ -42,7 +42,7 @@ class LatencyTable:
         """Read a table.
 
         Raises:
-            OptionError: the file cannot be read, or is no such table; one line.
+            OptionError: the file cannot be read, or is not a latency table; one line.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ class LatencyTable:
         return table
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write the table as JSON, one convolution a line."""
+        """Write the table as JSON, with one line for each convolution."""
         machine = json.dumps({**self.machine._asdict(), "date": self.date})
         rows = ",\n".join(json.dumps(_to_row(*key, seconds)) for key, seconds in self.seconds.items())
         with written_aside(path) as aside:
@@ -103,7 +103,7 @@ class Latency(Cost):
         table: a file that ``quantnas latency`` wrote.
 
     Raises:
-        OptionError: the file cannot be read; and, when a layer is looked up, it has no time for it.
+        OptionError: the file cannot be read. `of` raises it too, for a layer that the table does not have.
     """
 
     unit = "s"

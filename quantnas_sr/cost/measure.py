@@ -24,9 +24,9 @@ from quantnas_sr.cost.slots import edge_layers
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import FULL_PRECISION
 
-#: Seconds that the runs of one timing take together, so that the resolution of the clock does not matter.
+#: Duration of one timing (several runs) in seconds, long enough for the resolution of the clock.
 _BLOCK = 1e-3
-#: Runs before the timings, which say how long one takes.
+#: Warm-up runs, from which the duration of one run is estimated.
 _WARM_UP = 3
 #: Bit width of torch's integer convolution.
 _INTEGER = 8
@@ -77,7 +77,7 @@ def _integer_run(shape: ConvShape) -> Callable[[], Tensor]:
     steps, zeros = torch.full((shape.out_channels,), 0.02), torch.zeros(shape.out_channels, dtype=torch.long)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch announces that its quantized tensors will go
+            warnings.simplefilter("ignore")  # torch warns that quantized tensors are deprecated
             x = torch.quantize_per_tensor(x, 1 / 255, 0, torch.quint8)
             weight = torch.quantize_per_channel(weight, steps, zeros, 0, torch.qint8)
             how = shape.stride, padding, shape.dilation, shape.groups
@@ -97,7 +97,7 @@ def this_machine() -> Machine:
 
 
 def _processor() -> str:
-    """The model of the processor; of `platform`, only Windows says more than the architecture."""
+    """The model of the processor. `platform` returns only the architecture, except on Windows."""
     with suppress(OSError):
         if sys.platform == "darwin":
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]
@@ -133,10 +133,10 @@ def measure_latency(
     Args:
         net: the searched network.
         size: height and width of its input.
-        path: of the table, which may be there already.
+        path: of the table; an existing table is completed.
         threads: CPU threads; torch's own number by default.
         repeats: number of timings of which the median is taken.
-        again: measure again what the file has already.
+        again: measure everything, including what the file already has.
 
     Raises:
         OptionError: the file is not a latency table, or is of another machine; or this torch has no integer kernel.

@@ -1,4 +1,4 @@
-"""How much of a network is quantized when it runs, which is not always what its layers promise."""
+"""Checks that the quantized layers of a network are the layers that run in evaluation mode."""
 
 from torch import nn
 
@@ -9,17 +9,17 @@ from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 
 
 def check_quantized(network: nn.Module, cost: NetworkCost) -> None:
-    """Check that quantized layers are what runs in evaluation.
+    """Check that the quantized layers of a network run in evaluation mode.
 
     A network of re-parameterised blocks (ECBSR, DBB, RepVGG) trains several convolutions and in evaluation merges them
     into another one, which is not quantized.
 
     Args:
-        network: of which `count` found ``cost``.
-        cost: for any size.
+        network: the network.
+        cost: its cost by `count`, for any size.
 
     Raises:
-        NetworkError: it has quantized layers, and none of its multiply-adds is theirs; the line names the block of most
+        NetworkError: the network has quantized layers, but none of them runs; the line names the layer with the most
             multiply-adds.
     """
     layers = [m for m in network.modules() if isinstance(m, QuantConv2d) and m.bits < FULL_PRECISION]
@@ -36,7 +36,7 @@ def check_quantized(network: nn.Module, cost: NetworkCost) -> None:
 
 
 def check_runs_quantized(network: nn.Module) -> None:
-    """As `check_quantized`, before anything is known of a network. One that does not run at 32x32 is left alone."""
+    """As `check_quantized`, with the cost at 32x32. A network that does not run at this size is not checked."""
     try:
         cost = count(network)
     except NetworkError:

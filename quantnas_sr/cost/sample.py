@@ -15,12 +15,12 @@ _MOST_DRAWS = 2**24
 def sample_genotypes(
     net: Supernet, number: int, seed: int = 0, gbitops: Optional[Tuple[float, float]] = None
 ) -> List[Genotype]:
-    """Draw different genotypes, every one of the space with the same probability.
+    """Draw distinct genotypes, uniformly from the search space.
 
     Args:
         net: the supernet whose candidates are chosen from; its weights do not matter.
-        number: how many.
-        seed: the same seed draws the same.
+        number: number of genotypes.
+        seed: of the random generator; the same seed gives the same genotypes.
         gbitops: lowest and highest GBitOps for a 32x32 input; genotypes outside are rejected.
 
     Raises:

@@ -53,7 +53,7 @@ def _operation_layers(name: str, channels: Tuple[int, int, int], size: Tuple[int
 def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
     """The layers that each edge of a searched network computes, in the order of its slots.
 
-    The ``bits`` of these layers have no meaning: a cost is asked for each bit width of the search. Another kind of
+    The ``bits`` of these layers are placeholders: costs are computed for each bit width of the search. Another kind of
     searched network registers a function of its own with ``@edge_layers.register``.
 
     Args:
@@ -65,7 +65,7 @@ def edge_layers(net: nn.Module, size: Tuple[int, int]) -> EdgeLayers:
 
 @edge_layers.register
 def _edge_layers_by_name(net: SearchNetwork, size: Tuple[int, int]) -> EdgeLayers:
-    """For networks whose slots are their own convolutions, so that every slot has one operation."""
+    """For networks whose slots are single convolutions, so that every slot has one operation."""
     layers: EdgeLayers = {name: [[]] for name in net.edge_names()}
     network, slots = _example(net)
     for layer in count(network, size).layers:
@@ -75,7 +75,7 @@ def _edge_layers_by_name(net: SearchNetwork, size: Tuple[int, int]) -> EdgeLayer
 
 
 def _example(net: SearchNetwork) -> Tuple[nn.Module, Dict[str, str]]:
-    """As `SearchNetwork.example`, with the random numbers of this process left as they are."""
+    """As `SearchNetwork.example`, without changing the state of the random generator."""
     with torch.random.fork_rng(devices=[]):
         return net.example()
 
@@ -121,7 +121,7 @@ def _cost_at(cost: Cost, layers: Sequence[LayerCost], bits: int) -> float:
 def fixed_cost(
     net: SearchNetwork, cost: Union[str, Mapping[str, Any], Cost] = "bitops", size: Tuple[int, int] = (32, 32)
 ) -> float:
-    """What every derived network costs outside its slots; arguments as of `edge_costs`."""
+    """The cost of every derived network outside its slots; arguments as for `edge_costs`."""
     cost = build_cost(cost)
     network, slots = _example(net)
     inside = tuple(f"{path}." for path in slots)

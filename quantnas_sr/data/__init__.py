@@ -1,10 +1,10 @@
-"""Datasets: what BasicSR's registry gets from this package, their check, and their making from photographs."""
+"""Datasets: classes for BasicSR's registry, checks before a run, and preparation from photographs."""
 
 
 def register() -> None:
-    """Import the files that end in ``_dataset.py``, whose classes then are in BasicSR's registry.
+    """Import the files that end in ``_dataset.py``, which adds their classes to BasicSR's registry.
 
-    It is a function, so that the import of ``data.prepare.settings`` for a help text imports no torch.
+    This is a function so that importing ``data.prepare.settings`` for a help text does not import torch.
     """
     from quantnas_sr.registration import import_registered
 

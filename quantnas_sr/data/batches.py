@@ -1,4 +1,4 @@
-"""Whether the training images fill a batch: BasicSR leaves incomplete batches out, and trains nothing where all are."""
+"""Checks that the training images fill a batch. BasicSR drops incomplete batches, and so may train on nothing."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ def check_batches(opt: Mapping[str, Any]) -> None:
         opt: parsed options of a training, whose ``datasets.train`` has been checked.
 
     Raises:
-        DataError: it has none; one line with the numbers and what would do.
+        DataError: there is no full batch; one line with the numbers and a remedy.
     """
     checked = is_ours(opt) and _has_numbers(opt["datasets"].get("train"))
     dataset = _training_dataset(opt) if checked else None
@@ -43,7 +43,7 @@ def _has_numbers(options: Optional[Mapping[str, Any]]) -> bool:
 
 
 def _training_dataset(opt: Mapping[str, Any]) -> Optional[Dataset]:
-    """The training dataset as BasicSR builds it; None where it cannot be built, which BasicSR will report."""
+    """The training dataset as BasicSR builds it; None if it cannot be built, which BasicSR will report."""
     options = opt["datasets"]["train"]
     if options.get("type") not in DATASET_REGISTRY:
         return None
@@ -58,7 +58,7 @@ def _training_dataset(opt: Mapping[str, Any]) -> Optional[Dataset]:
 
 @contextmanager
 def _without_traces() -> Iterator[None]:
-    """Leave the random generators as they are, and BasicSR's logger for the run to open with its file."""
+    """Restore the random generators and BasicSR's logger afterwards, so that the run can open the logger itself."""
     logger = logging.getLogger("basicsr")
     opened = getattr(basicsr_logger, "initialized_logger", {})
     before = dict(opened), logger.handlers[:], logger.propagate, logger.level

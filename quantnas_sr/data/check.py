@@ -1,4 +1,4 @@
-"""A look at a data set before a run starts: what BasicSR would only meet in the middle of it, or not at all."""
+"""Checks of a data set before a run: they find what BasicSR would report only during the run, or not at all."""
 
 import os
 from pathlib import Path
@@ -21,15 +21,15 @@ Options = Dict[str, Any]
 def check_paired_dataset(opt: Options, where: str) -> Optional[Size]:
     """Check the images of BasicSR's PairedImageDataset, alone or split for a search.
 
-    Looked at: the folders or LMDBs, whether GT and LQ have the same images, and all sizes, which are read from file
-    headers or meta_info.txt. Other types of dataset pass.
+    The check covers the folders or LMDBs, whether GT and LQ have the same images, and all sizes, which are read from
+    file headers or meta_info.txt. Other types of dataset pass.
 
     Args:
         opt: the options of the dataset.
         where: their place in the options file, such as ``datasets.train``.
 
     Returns:
-        The least height and the least width of a GT image, where they are known.
+        The smallest height and the smallest width of a GT image, if they are known.
 
     Raises:
         DataError: the dataset could not be trained or tested on; one line.
@@ -49,7 +49,9 @@ def check_paired_dataset(opt: Options, where: str) -> Optional[Size]:
 
 
 def check_single_dataset(opt: Options, where: str) -> None:
-    """Check the images of BasicSR's SingleImageDataset; other types of dataset pass. Arguments as above.
+    """Check the images of BasicSR's SingleImageDataset; other types of dataset pass.
+
+    Arguments as in `check_paired_dataset`.
 
     Raises:
         DataError: the images cannot be read; one line.

@@ -1,4 +1,4 @@
-"""What GT and LQ images have in common, wherever they are stored: names that belong together, and sizes."""
+"""Names and sizes of GT and LQ pairs, for folders and LMDBs alike."""
 
 from typing import Iterable, Tuple
 
@@ -20,7 +20,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def check_same(gt: Iterable[str], lq: Iterable[str], where: str, hint: str = "") -> None:
-    """Raise DataError unless ``gt``, the names that LQ should have, are those that it has, ``lq``."""
+    """Raise DataError unless ``gt`` (the names that LQ should have) equals ``lq`` (the names that it has)."""
     for key, lacking in (("dataroot_lq", set(gt) - set(lq)), ("dataroot_gt", set(lq) - set(gt))):
         if lacking:
             other = "dataroot_gt" if key == "dataroot_lq" else "dataroot_lq"

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from quantnas_sr.errors import OptionError
 from quantnas_sr.registration import DATASET_REGISTRY
 
-#: The split depends on this and the number of images alone, so that every process and every run has the same.
+#: Seed of the split, which depends on nothing else but the number of images: it is the same in every process and run.
 _SPLIT_SEED = 0
 
 

@@ -1,1 +1,1 @@
-"""Finished networks at work: runtimes, how far a network sees, memory, other programs that read our files."""
+"""Finished networks in use: runtimes, receptive fields, memory, and support in other programs."""

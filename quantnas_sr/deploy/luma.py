@@ -1,4 +1,4 @@
-"""Networks of one channel on colour images: the network upscales the luma, bicubic interpolation the colours."""
+"""Runs one-channel networks on colour images: the network upscales the luma, bicubic interpolation the chroma."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,10 +1,10 @@
-"""The names in an exported file by which runtimes, export and its check find things again."""
+"""The names in an exported file that the export, its check and the runtimes agree on."""
 
 from typing import NamedTuple, Optional
 
 #: Input (N, 3, H, W) and output (N, 3, s*H, s*W) of the network, RGB in 0..1, float32.
 INPUT, OUTPUT = "lq", "sr"
-#: Begins the keys of the file's metadata.
+#: Prefix of the keys of the file's metadata.
 METADATA_PREFIX = "quantnas_sr."
 
 

@@ -2,7 +2,7 @@
 
 ``import openvino`` reports itself to Google Analytics and keeps an identifier of the user in ``~/intel``, by means of
 the package ``openvino_telemetry``. The documented way to opt out (``opt_in_out --opt_out``) writes to that folder too.
-Where the package is not installed, OpenVINO uses a stub that does nothing: so it is imported here as if it were not.
+Without that package, OpenVINO uses a stub that does nothing. So OpenVINO is imported here as if it were not installed.
 """
 
 import importlib
@@ -56,7 +56,7 @@ def usable_runtimes(feature: str, most: int = len(RUNTIMES)) -> Tuple[List[str],
 
 
 def import_runtime(name: str, feature: str) -> ModuleType:
-    """The module of a runtime, which sends nothing to its maker.
+    """Import a runtime with its telemetry disabled.
 
     Args:
         name: one of `RUNTIMES`.
@@ -88,7 +88,7 @@ def _check_version(module: ModuleType, name: str, feature: str) -> None:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Within it, whoever imports ``openvino_telemetry`` finds that it is not installed."""
+    """Make imports of ``openvino_telemetry`` fail, as if it were not installed."""
     absent = object()
     before = sys.modules.get(_TELEMETRY, absent)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""How far around a pixel its upscaled pixels look, found by running the network."""
+"""The receptive field of a network, measured by running it."""
 
 from typing import Optional, Set, Tuple
 
@@ -9,19 +9,19 @@ from quantnas_sr.cost.dry_run import copied
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.search_space.skeletons.esa import ESA
 
-#: Across the strips that are probed. Odd, as are their lengths, and wide enough for every kernel in use.
+#: Width and lengths of the probed strips, in pixels. All are odd; the width is enough for every kernel in use.
 _STRIP_WIDTH = 15
 _STRIP_LENGTHS = (33, 129, 513)
-#: A network that steps over pixels treats columns differently, with a period that divides this or is at most this.
+#: Number of neighbouring positions that are probed. It reveals strides, whose period is at most this.
 _POSITIONS = 6
 
 
 def halo(network: nn.Module, scale: int) -> Optional[int]:
-    """Low-resolution pixels on each side that an upscaled pixel depends on, or None when it is the whole image.
+    """The number of low-resolution pixels on each side that an upscaled pixel depends on; None for the whole image.
 
-    One column of pixels (then one row) of an image is NaN, and the outcome is NaN exactly where it depends on them. It
-    is None, too, for a network that treats some positions differently from others, such as one that resamples (ESA):
-    what it makes of a tile depends on where the tile is cut; and for one that does not run on narrow strips.
+    One column of pixels (then one row) of the input is set to NaN; the output is NaN exactly where it depends on them.
+    The result is None, too, for a network that does not run on narrow strips, and for one that treats positions
+    differently, such as one that resamples (ESA): its result for a tile depends on where the tile is cut.
 
     Args:
         network: (N, 3, H, W) -> (N, 3, scale*H, scale*W), in evaluation mode. It is left as it is.
@@ -29,7 +29,7 @@ def halo(network: nn.Module, scale: int) -> Optional[int]:
     """
     if any(isinstance(module, ESA) for module in network.modules()):
         return None
-    # In double precision a convolution is a plain sum; some of the fast ways for floats spread NaN over more pixels.
+    # In double precision a convolution is a plain sum; some fast algorithms for float32 spread NaN to more pixels.
     network = copied(network).cpu().double()
     try:
         across = _reach_along(network, scale, vertical=False)
@@ -64,7 +64,7 @@ def _reach_along(network: nn.Module, scale: int, vertical: bool) -> Optional[_Re
 
 @torch.inference_mode()
 def _poisoned(network: nn.Module, length: int, position: int, vertical: bool) -> Tensor:
-    """Which lines of the outcome have NaN when the line ``position`` of a strip is NaN: (scale * length,)."""
+    """Which lines of the output have NaN when the line ``position`` of a strip is NaN: (scale * length,)."""
     generator = torch.Generator().manual_seed(0)
     strip = torch.rand(1, 3, _STRIP_WIDTH, length, dtype=torch.float64, generator=generator)
     strip[..., position] = float("nan")
@@ -74,7 +74,7 @@ def _poisoned(network: nn.Module, length: int, position: int, vertical: bool) ->
 
 
 def _reach(poisoned: Tensor, scale: int, position: int) -> Optional[_Reach]:
-    """From the lines with NaN, how far they go to both sides; None when they meet an end of the strip (or are none)."""
+    """How far the lines with NaN extend to both sides; None if there are none, or they reach an end of the strip."""
     lines = poisoned.nonzero()
     if len(lines) == 0 or poisoned[0] or poisoned[-1]:
         return None

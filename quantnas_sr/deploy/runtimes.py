@@ -1,4 +1,4 @@
-"""Trained and exported networks, ready to run in PyTorch, OpenVINO or ONNX Runtime: one class for all of them."""
+"""Trained and exported networks, ready to run in PyTorch, OpenVINO or ONNX Runtime, with one interface."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -52,13 +52,13 @@ def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optiona
     Args:
         path: the file.
         runtime: ``openvino`` or ``onnxruntime`` for an ``.onnx``, ``torch`` for a ``.pth`` (on a GPU if there is
-            one); ``auto`` takes one that runs the file, OpenVINO before ONNX Runtime.
+            one); ``auto`` takes one that runs the file, and prefers OpenVINO to ONNX Runtime.
         threads: CPU threads; by default the runtime's.
 
     Raises:
         OptionError: the runtime is unknown or does not run this kind of file; ``threads`` is not positive.
         MissingExtraError: the runtime is not installed, too old, or cannot be imported.
-        DataError, GenotypeError: the file cannot be read, or is not ours.
+        DataError, GenotypeError: the file cannot be read, or was not written by this package.
     """
     path = Path(path)
     check_word(runtime, ("auto", *RUNTIMES, "torch"), "runtime", "")
@@ -84,7 +84,7 @@ def _open_onnx(path: Path, runtime: str, threads: Optional[int]) -> Network:
 
 
 class OnnxNetwork(Network):
-    """An ``.onnx`` of ``quantnas export``; scale and halo stand in its metadata.
+    """An ``.onnx`` of ``quantnas export``; scale and halo are read from its metadata.
 
     Raises:
         DataError: the runtime cannot read the file, or another program wrote it.

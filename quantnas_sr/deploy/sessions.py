@@ -1,4 +1,4 @@
-"""ONNX files in OpenVINO and in ONNX Runtime, on the processor, with settings that do not change the pixels."""
+"""Runs ONNX files in OpenVINO and in ONNX Runtime, on the CPU, with settings that do not change the pixels."""
 
 import io
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
 from quantnas_sr.deploy.packages import import_runtime
 from quantnas_sr.errors import DataError
 
-#: Sizes of images that OpenVINO stays compiled for.
+#: Number of image sizes for which compiled models are kept.
 _COMPILED_SIZES = 4
 
 
@@ -44,7 +44,7 @@ def open_session(
         path: the file.
         threads: CPU threads; by default the runtime's.
         outputs: the names of all outputs of the file, in their order.
-        model: what is opened in place of the content of the file, whose name then only stands in errors.
+        model: content to open instead of the file; ``path`` is then used in errors only.
 
     Raises:
         DataError: the runtime cannot read the file.
@@ -59,16 +59,16 @@ def _complaint(error: Exception) -> str:
 
 
 class OpenVINOSession(Session):
-    """In OpenVINO, which compiles the network anew for every size of image.
+    """A file in OpenVINO. The network is compiled for each image size.
 
-    With the sizes left free, OpenVINO (2024.6 to 2026.4 at least) loses the inner one of two residual branches of
-    integer convolutions; with sizes that are known it computes what ONNX Runtime and PyTorch do.
+    With dynamic sizes, OpenVINO (2024.6 to 2026.4 at least) loses the inner one of two residual branches of integer
+    convolutions; with fixed sizes it computes what ONNX Runtime and PyTorch compute.
     """
 
     def __init__(self, path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> None:
         openvino = import_runtime("openvino", f"{path}: an .onnx")
         try:
-            # Core.read_model would try every other format too, and print the complaints of each.
+            # Core.read_model would try every other format too, and print the errors of each.
             frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             source = str(path) if model is None else io.BytesIO(model)
             self._model = frontend.convert(frontend.load(source))
@@ -102,13 +102,13 @@ class OpenVINOSession(Session):
 
 
 class OnnxRuntimeSession(Session):
-    """In ONNX Runtime."""
+    """A file in ONNX Runtime."""
 
     def __init__(self, path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> None:
         onnxruntime = import_runtime("onnxruntime", f"{path}: an .onnx")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # A memory pattern is a second copy of all tensors, for every size of image that comes twice.
+        # A memory pattern keeps a second copy of all tensors, for every image size that occurs twice.
         options.enable_mem_pattern = False
         options.intra_op_num_threads = threads or 0
         source = str(path) if model is None else model

@@ -1,4 +1,4 @@
-"""Trained networks in spandrel, and so in chaiNNer and other programs that load models through it, without options."""
+"""Lets spandrel, and so chaiNNer and other programs that load models with it, load trained networks without options."""
 
 from typing import Any, Mapping, Optional
 
@@ -12,11 +12,11 @@ from quantnas_sr.search_space.skeletons.esa import ESA
 
 
 def add_to_spandrel(registry: Optional[Any] = None) -> None:
-    """Let spandrel's ``ModelLoader`` know the ``.pth`` of derived networks and of `QuantizedArch`.
+    """Let spandrel's ``ModelLoader`` load the ``.pth`` of derived networks and of `QuantizedArch`.
 
     They are detected before every architecture that the registry has so far: the state dict of a quantized SwinIR has
-    all the names of a SwinIR. What does not describe a network of this package is left to the others. A second call
-    adds nothing.
+    all the names of a SwinIR. State dicts that do not describe a network of this package are left to the others. A
+    second call adds nothing.
 
     Args:
         registry: a ``spandrel.ArchRegistry``; by default spandrel's main one.

@@ -1,9 +1,9 @@
-"""An exported file against the network that it came from: every image, every layer, every runtime.
+"""Compares an exported file with the network that it came from: every image, every layer, every runtime.
 
-What "equal" means. Both compute the same sums of integers; between them stand a few operations on real numbers (scales,
-residual sums, the deviation of ADQ), which a runtime may do in another order. Where such a number lies close to the
-boundary between two integers, it may be rounded to the other one, and in a network of few bits that can be seen in the
-layers that follow. So each layer is checked by itself, see `layer_check`; then the images are compared.
+A runtime and PyTorch compute the same sums of integers. Between them are a few operations on real numbers (scales,
+residual sums, the standard deviation of ADQ), which a runtime may compute in another order. A result close to the
+boundary between two integers may then be rounded to the other integer, and at few bits this changes the layers that
+follow. So each layer is checked separately (see `layer_check`), and then the images are compared.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ from quantnas_sr.export.layer_check import Comparison, LayerCheck
 
 #: Share of bytes that may differ by more than one without an explanation.
 TOLERANCE = 1e-3
-#: Largest difference of the final images, computed from the same integers.
+#: Largest relative difference of two outputs that are computed from the same integers.
 _SAME = 1e-4
-#: How far a runtime's image may move when intermediate tensors are requested: times its distance from PyTorch's image,
-#: and in bytes beyond that.
+#: Largest change of a runtime's output when intermediate tensors are requested: this factor times its difference from
+#: PyTorch's output, plus this number of bytes.
 _FURTHER, _NEAR = 3, 0.02
 
 
@@ -73,8 +73,8 @@ def check(network: nn.Module, path: Path, runtimes: Sequence[str], images: Seque
         images: (1, 3, H, W) float32 each, in 0..1.
 
     Raises:
-        DataError: a runtime computes something else, and the line says in which image and layer it begins; or PyTorch
-            computes NaN.
+        DataError: a runtime computes something else (the line names the first image and layer), or PyTorch computes
+            NaN.
     """
     with torch.inference_mode():
         expected = [network(torch.from_numpy(image)).numpy() for image in images]
@@ -98,12 +98,12 @@ def _agreement_of(
 
 
 def _difference(result: np.ndarray, expected: np.ndarray, layers: Comparison) -> str:
-    """In words, where a runtime begins to compute something else; empty where it does not.
+    """The first difference between a runtime and PyTorch, in words; empty if they agree.
 
     Args:
-        result: the image that the runtime made when nothing else was requested.
-        expected: PyTorch's.
-        layers: the comparison of the layers, which the runtime was asked for together with its image.
+        result: the runtime's output, when nothing else was requested.
+        expected: PyTorch's output.
+        layers: the comparison of the layers, from a run in which intermediate tensors were requested too.
     """
     if result.shape != expected.shape:
         return f"its image has the shape {result.shape}, PyTorch's {expected.shape}"
@@ -112,8 +112,8 @@ def _difference(result: np.ndarray, expected: np.ndarray, layers: Comparison) ->
         return layers.wrong[0] + missing
     if not _distances(layers.output, layers.expected).max() <= _SAME * max(1.0, float(np.abs(layers.expected).max())):
         return "all layers read correct integers, but the output differs" + missing
-    # Numbers close to a boundary may be rounded otherwise in the two runs, but not more often than between a runtime
-    # and PyTorch.
+    # Numbers close to a rounding boundary may be rounded differently in the two runs, but not more often than between a
+    # runtime and PyTorch.
     if not _in_bytes(layers.output, result) <= _FURTHER * _in_bytes(layers.output, expected) + _NEAR:
         return "its output changes when intermediate tensors are requested"
     return ""

@@ -1,4 +1,4 @@
-"""The words that options of an export may have. This file imports nothing, so that the help text is cheap."""
+"""The allowed values of export options. This file imports nothing, so that the help text is fast."""
 
 ADQ_FORMS = ("dynamic", "static")
 WEIGHTS_FORMATS = ("int8", "int4")

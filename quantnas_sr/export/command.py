@@ -1,4 +1,4 @@
-"""``quantnas export``: writes a trained network as an integer ONNX file, which is checked before it gets its name."""
+"""``quantnas export``: writes a trained network as an integer ONNX file, and keeps it only if it passes its check."""
 
 import argparse
 import importlib.util
@@ -41,9 +41,9 @@ from quantnas_sr.version import __version__
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-#: Images that are used for calibration: of a folder at most, and synthetic ones.
+#: Number of calibration images: at most from a folder, and synthetic ones.
 _CALIBRATED, SYNTHETIC = 100, 8
-#: What runtimes are needed for.
+#: The feature that needs runtimes, for error messages.
 _CHECK = "the check of an exported file"
 
 
@@ -57,6 +57,7 @@ class Exported(NamedTuple):
         bytes: of the file.
         packed: convolutions whose weights are packed, two in a byte.
         left_out: one line for each installed runtime that could not check the file.
+        quantized_share: share of the multiply-adds that are computed with less than 32 bits, 0 to 1.
     """
 
     path: Path
@@ -95,7 +96,7 @@ def build_model(
         network: in evaluation mode, its activations calibrated.
         quantized: False for the float baseline.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
-        folds: compute what follows a pixel shuffle before it, see `space_to_depth`.
+        folds: move operations from behind a pixel shuffle to before it, see `space_to_depth`.
         one_image: trace it for a batch of 1, see `graph.trace`.
 
     Raises:
@@ -125,7 +126,7 @@ def build_model(
 
 
 def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) -> nn.Module:
-    """The network, in evaluation mode, whose images the exported file must make.
+    """The network that is exported, in evaluation mode; the exported file must compute what it computes.
 
     Args:
         weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
@@ -154,14 +155,14 @@ def export(
     options: Optional[ExportOptions] = None,
     **keywords: Any,
 ) -> Exported:
-    """Write a trained network as ONNX, after every usable runtime has computed PyTorch's images with it.
+    """Export a trained network to ONNX. The file is written only if it passes its check in every usable runtime.
 
         export("net_g_latest.pth", "net.onnx", adq="static", outputs="int8")
 
     Args:
         weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
-        output: the ``.onnx``; it is replaced when the new file has passed.
-        options: how; or, in their place, keywords of `ExportOptions`.
+        output: the ``.onnx``; it is replaced when the new file has passed its check.
+        options: how the network is exported. Keywords of `ExportOptions` may be given instead.
 
     Raises:
         QuantNASError: an argument cannot be used; or a runtime computes something else, and then no file is left.

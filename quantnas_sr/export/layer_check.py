@@ -1,8 +1,7 @@
-"""An exported file in a runtime, compared with PyTorch layer by layer.
+"""Compares an exported file in a runtime with PyTorch, layer by layer.
 
-For the comparison the integers of all quantized tensors become outputs of the file. PyTorch computes with the integers
-that the runtime has for the layers before, and every integer of the runtime must be a correct rounding of the real
-number that PyTorch has in its place.
+For the comparison, the integers of all quantized tensors become outputs of the file. PyTorch computes every layer from
+the runtime's integers. Then every integer of the runtime must be a correct rounding of PyTorch's real number.
 """
 
 from contextlib import ExitStack
@@ -20,17 +19,17 @@ from quantnas_sr.export.modules import pads_of
 from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
 from quantnas_sr.quantization import QuantConv2d
 
-#: How far from an integer's range a number may lie that was rounded to it: in steps, and as a share of the root mean
-#: square of its tensor, for numbers are sums of others of that size.
+#: Tolerance of the rounding check: in steps, and relative to the root mean square of the tensor, because the numbers
+#: are sums of terms of that size.
 _EDGE, _RELATIVE = 1e-3, 5e-5
 
 
 class Comparison(NamedTuple):
-    """What a runtime made of an image, beside PyTorch.
+    """A runtime and PyTorch on one image.
 
     Attributes:
-        output: the image that the runtime made, (1, 3, s*H, s*W).
-        expected: what PyTorch makes of the runtime's integers.
+        output: the runtime's output, (1, 3, s*H, s*W).
+        expected: PyTorch's output, computed from the runtime's integers.
         wrong: one phrase for each call of a layer whose integers are not correct roundings, in order.
         missing: one phrase for each layer that PyTorch calls more often than the file does.
     """
@@ -85,7 +84,7 @@ def rounding_modules(network: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
 
 
 def rounded_values(graph: Any) -> Dict[str, Dict[int, str]]:
-    """Where the integers of an exported file are.
+    """Find the values of an exported file that hold integers.
 
     Args:
         graph: an ``onnx.GraphProto`` of `command.build_model`.
@@ -140,7 +139,7 @@ class _Layer:
         return (self._input(module, theirs),)
 
     def _of_another_call(self, module: nn.Module, x: Tensor) -> Optional[Tuple[Tensor]]:
-        """For a call that is not in the file: equal calls are computed once there, and unused ones not at all."""
+        """Handle a call that the file does not have: it computes equal calls once and omits unused ones."""
         real = self._real(module, x)
         for integers in self.integers.values():
             theirs = self._centred(integers, x)
@@ -151,7 +150,7 @@ class _Layer:
 
     @property
     def lacks(self) -> str:
-        """In words, that the file has fewer calls of the layer; empty where it has all."""
+        """A phrase if PyTorch has calls of the layer that the file lacks; else empty."""
         if not self.unknown:
             return ""
         return f"{self.name} is called {self.calls} times by PyTorch, and in the file {len(self.integers)} times"
@@ -162,7 +161,7 @@ class _Layer:
         return f"the integers that {self.name} {does}{which}"
 
     def _centred(self, integers: np.ndarray, x: Tensor) -> Tensor:
-        """The runtime's integers less the zero point, with pixels where space-to-depth made channels of them."""
+        """The runtime's integers minus the zero point; space-to-depth, if any, is undone."""
         theirs = torch.from_numpy(integers.astype(np.float32)) - self.rounding.zero_point
         if theirs.ndim == 4 and theirs.shape[1] != x.shape[1]:
             block = x.shape[-1] // max(1, theirs.shape[-1])
@@ -171,7 +170,7 @@ class _Layer:
         return theirs
 
     def _real(self, module: nn.Module, x: Tensor) -> Tensor:
-        """What PyTorch rounds, in steps, within the range of the integers; with the border that the file rounds too."""
+        """PyTorch's numbers before rounding, in steps, clipped to the integers' range, with the file's padding."""
         border = _border(module)
         if border:
             x = F.pad(x, border, mode=module.padding_mode)
@@ -180,7 +179,7 @@ class _Layer:
         return (x / self.rounding.step).clamp(low, low + self.rounding.highest)
 
     def _input(self, module: nn.Module, theirs: Tensor) -> Tensor:
-        """What the module must be given to round it to the runtime's integers."""
+        """The input that the module rounds to the runtime's integers."""
         border = _border(module)
         if border:
             left, right, top, bottom = border
@@ -190,7 +189,7 @@ class _Layer:
 
 
 def _border(module: nn.Module) -> Tuple[int, ...]:
-    """What is padded before the rounding: left, right, top, bottom; empty for a border of zeros, which needs none."""
+    """The padding before the rounding: left, right, top, bottom. Empty for zero padding, which is part of the layer."""
     if not isinstance(module, QuantConv2d) or module.padding_mode == "zeros":
         return ()
     top, left, bottom, right = pads_of(module)
@@ -198,7 +197,7 @@ def _border(module: nn.Module) -> Tuple[int, ...]:
 
 
 def _off(theirs: Tensor, real: Tensor) -> Tensor:
-    """Where integers are no correct roundings, NaN included."""
+    """True where an integer is not a correct rounding, or the number is NaN."""
     return ~((real - theirs).abs() <= 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt())
 
 

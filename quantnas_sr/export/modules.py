@@ -1,4 +1,4 @@
-"""A trained network in the form that is exported: integer weights, folded normalisation, nothing that only trains.
+"""Converts a trained network to the form that is exported: integer weights, folded normalisation, nothing to train.
 
 Some modules compute what no single ONNX operator does: a quantizer, a convolution of integers, the standard deviation
 of a sample, ESA's padding. Each becomes one node of the domain `DOMAIN`, which `lowering` replaces by operators of ONNX
@@ -49,7 +49,7 @@ class CallCounter:
 
 
 class IntegerConv(nn.Module):
-    """A quantized convolution: the integers of its weight, the scale of each output channel, and how its input rounds.
+    """A quantized convolution: its integer weight, the scale of each output channel, and the rounding of its input.
 
     Args:
         layer: a `QuantConv2d` of 2 to 16 bits.
@@ -93,7 +93,7 @@ def pads_of(layer: nn.Conv2d) -> List[int]:
 
 
 class BorderFirst(nn.Module):
-    """A convolution that pads with something else than zeros: padding, then the convolution without any."""
+    """A convolution whose padding is not zeros: the padding, then the convolution without padding."""
 
     def __init__(self, layer: QuantConv2d, mark: _Mark) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ def exportable(network: nn.Module, quantized: bool = True) -> nn.Module:
 
 
 class _Replacer:
-    """Replaces modules by their class, the innermost first; one that stands at several places is replaced once."""
+    """Replaces modules according to their class, innermost first; a module that occurs several times is made once."""
 
     def __init__(self, replacements: Dict[Type[nn.Module], Callable[[Any], nn.Module]]) -> None:
         self._replacements = replacements
@@ -214,7 +214,7 @@ class _Replacer:
 
     def __call__(self, module: nn.Module) -> nn.Module:
         if module not in self._done:
-            for name, child in list(module._modules.items()):  # named_children leaves out the second place of a child
+            for name, child in list(module._modules.items()):  # named_children skips the second name of a child
                 if child is not None:
                     setattr(module, name, self(child))
             self._done[module] = self._made(module)

@@ -8,11 +8,11 @@ from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.values.arguments import check_word
 
-#: Under which BasicSR saves the weights of a network, and their moving average.
+#: Keys under which BasicSR saves the weights of a network, and their moving average.
 PARAM_KEYS = ("params", "params_ema")
 
 _Folder = Union[str, os.PathLike]
-#: By option, what its words are, and which there are.
+#: By option, the noun for its values in messages, and the allowed values.
 _WORDS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     "adq": ("form", ADQ_FORMS),
     "weights_format": ("format", WEIGHTS_FORMATS),
@@ -49,7 +49,7 @@ class ExportOptions:
         images: folder of low-resolution images to check the file with; by default those of ``calibration``, or
             synthetic ones.
         command: the command line, which is kept in the file's metadata.
-        outputs: ``int8`` rounds outputs of convolutions that training left real to 8 bits.
+        outputs: ``int8`` rounds those convolution outputs to 8 bits that the network leaves in floating point.
 
     Raises:
         OptionError: a value is not allowed, or options contradict each other.

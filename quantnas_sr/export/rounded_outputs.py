@@ -1,9 +1,9 @@
-"""Outputs of convolutions rounded to 8 bits that the trained network leaves in floating point.
+"""Rounds those convolution outputs to 8 bits that the trained network leaves in floating point.
 
 A runtime computes a convolution in integers and writes bytes if its output is rounded next. In most trained networks
-that is so where a quantized convolution reads the output of another one, but not in front of sums, normalisation and
-the result. Here those outputs are rounded too, each tensor with one step and one zero point. Sums stay in floating
-point.
+this holds where a quantized convolution reads the output of another one, but not before sums, normalisation and the
+network's output. Here those outputs are rounded too, each tensor with one step and one zero point. Sums stay in
+floating point.
 """
 
 from contextlib import ExitStack
@@ -21,9 +21,9 @@ from quantnas_sr.quantization.calibration import RangeObserver
 BITS = 8
 #: Values of a tensor that are sampled from each image to choose the range of the tensor.
 _VALUES = 2**11
-#: Operations that keep values as they are, and ReLU, after which unsigned integers are the same.
+#: Operations that preserve values: each result is a value that goes in, or (ReLU) 0.
 _MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
-#: Shape of the image that the network is run with to see which layer reads which output.
+#: Shape of the image with which the network is run to find out which layer reads which output.
 _SHOWN = (1, 3, 33, 41)
 
 
@@ -31,7 +31,7 @@ class RoundedOutput(nn.Module):
     """Rounds to 8 bits; nothing to train.
 
     Args:
-        step, zero_point: as of `Rounding`.
+        step, zero_point: see `Rounding`.
     """
 
     def __init__(self, step: float, zero_point: int) -> None:
@@ -66,13 +66,13 @@ def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
 
 
 class _Readers(TorchFunctionMode):
-    """While active, finds the layers whose output something else reads than layers that round it in one way."""
+    """While active, finds the layers whose output is used unrounded, or rounded in different ways."""
 
     def __init__(self) -> None:
         super().__init__()
         self.real: Set[QuantConv2d] = set()
         self._from: Dict[int, Set[QuantConv2d]] = {}
-        self._kept: List[Tensor] = []  # an id is that of one tensor only as long as the tensor is there
+        self._kept: List[Tensor] = []  # kept alive, because an id may be used again after its tensor is gone
         self._depth = 0
         self._rounded_to: Dict[QuantConv2d, Rounding] = {}
 
@@ -119,7 +119,7 @@ class _Readers(TorchFunctionMode):
 
 @torch.no_grad()
 def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
-    """The layers whose output is not rounded next: something else reads it than layers that round it in one way.
+    """The layers whose output is not rounded next: it is used unrounded, or rounded in different ways.
 
     Args:
         network: in evaluation mode.

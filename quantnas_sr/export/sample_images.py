@@ -1,4 +1,4 @@
-"""The low-resolution images that an exported network is checked on and its value ranges are measured on."""
+"""The low-resolution images for the check of an exported network and for the measurement of its value ranges."""
 
 from pathlib import Path
 from typing import Iterator, Optional, Sequence

@@ -1,4 +1,4 @@
-"""What BasicSR's registry of losses gets from this package: the classes in the files that end in ``_loss.py``."""
+"""Adds this package's losses to BasicSR's registry: the classes in the files that end in ``_loss.py``."""
 
 from quantnas_sr.registration import import_registered
 

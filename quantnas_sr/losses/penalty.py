@@ -1,8 +1,8 @@
-"""The penalty of a search with a budget: adapted during the search, so that the genotype costs what is allowed."""
+"""The penalty of a search with a budget, adapted during the search so that the genotype uses the budget."""
 
 from typing import Any, Dict, Mapping, Optional
 
-#: The range in which the cost of the genotype of the largest alphas is held, as shares of the budget.
+#: Target range for the cost of the genotype with the largest alphas, as shares of the budget.
 LOWEST, HIGHEST = 1.0, 1.1
 #: The penalty stays between its start divided by this number and its start times this number.
 LARGEST_FACTOR = 2.0**14

@@ -1,1 +1,1 @@
-"""Any network of BasicSR: its convolutions found, quantized, or mixed over bit widths."""
+"""Quantizes the convolutions of any BasicSR network, at fixed bit widths or (in a search) at several at once."""

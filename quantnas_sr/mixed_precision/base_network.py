@@ -1,4 +1,4 @@
-"""A registered network by its own options, and its convolutions: found, picked by name, replaced."""
+"""Builds a registered network from its options; finds, selects and replaces its convolutions."""
 
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
@@ -17,7 +17,7 @@ def build(arch: Any) -> nn.Module:
     Raises:
         OptionError: it cannot be built, or has no convolution; one line that says why.
     """
-    with torch.device("cpu"):  # networks may look at values while they are built, which other devices may not have
+    with torch.device("cpu"):  # some constructors read tensor values, which the meta device does not have
         network = build_arch(arch)
     if not convolutions(network):
         raise OptionError(f"arch: {arch['type']} has no nn.Conv2d to quantize")
@@ -47,20 +47,20 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
 
 
 def _whose(name: str, cls: Any) -> str:
-    """A hint where a project has a network of the same name as one of this package."""
+    """A hint for the error message, if another project registered a network under the name of one of this package."""
     ours = name + SUFFIX
     return "" if is_ours(cls) or ours not in ARCH_REGISTRY else f" ({name} is {cls.__module__}'s here, ours is {ours})"
 
 
 def as_trained(arch: Any, module: Optional[str]) -> Any:
-    """The options of the network in a checkpoint, with a ``type`` that names the very class that was trained.
+    """The options of the network in a checkpoint, with a ``type`` that names the class that was trained.
 
     Args:
         arch: as the checkpoint has them.
-        module: of the class. None in older checkpoints, which could not be made where another class had its name.
+        module: the module that defines the class; None in older checkpoints, in which ``type`` was never ambiguous.
 
     Raises:
-        OptionError: it was a class of another project that is not imported here.
+        OptionError: the class belongs to another project, which is not imported.
     """
     name = arch.get("type") if isinstance(arch, Mapping) else None
     if not isinstance(name, str):
@@ -74,15 +74,15 @@ def as_trained(arch: Any, module: Optional[str]) -> Any:
 
 
 def convolutions(network: nn.Module) -> Dict[str, nn.Conv2d]:
-    """By name; subclasses are left out, for they may compute something else."""
+    """All ``nn.Conv2d`` layers by name. Subclasses are left out, because they may compute something else."""
     return {name: module for name, module in network.named_modules() if type(module) is nn.Conv2d}
 
 
 def matching(patterns: Sequence[str], layers: Iterable[str]) -> List[str]:
-    """The layers that any of the patterns names.
+    """The layers whose names match at least one of the patterns (`fnmatch`).
 
     Raises:
-        OptionError: a pattern that names none, or no list of patterns.
+        OptionError: a pattern matches no layer, or ``patterns`` is not a list of strings.
     """
     layers = list(layers)
     if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
@@ -97,7 +97,7 @@ def matching(patterns: Sequence[str], layers: Iterable[str]) -> List[str]:
 
 
 def replace(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
-    """Put other layers in the place of some, at every place that each has in the network."""
+    """Replace layers of a network, wherever they occur in it. ``replacements`` maps old layers to new ones."""
     for parent in list(network.modules()):
         for name, child in list(parent._modules.items()):
             if child in replacements:

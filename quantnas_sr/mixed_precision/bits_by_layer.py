@@ -1,4 +1,4 @@
-"""Bit widths of the layers of a network, and the file that holds them: what a search of bit widths finds."""
+"""The result of a bit-width search: a bit width for each layer of a network, and the file that stores them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,13 @@ from quantnas_sr.system.files import written_aside
 
 @dataclass(frozen=True)
 class BitsByLayer:
-    """Bit widths by name of layer. ``origin`` (where they came from, plain data) does not count in a comparison.
+    """Bit widths by layer name. Comparisons ignore ``origin``, plain data that says where the widths come from.
 
-    The file has a line ``layer: bits`` for each layer, and may have a mapping ``origin`` beside them. A search writes
-    the options of its network there, as ``arch``, so that the file alone says what the network costs.
+    The file has a line ``layer: bits`` for each layer, and an optional mapping ``origin``. A search stores the options
+    of its network there, as ``arch``, so that the cost of the network can be computed from the file alone.
     """
 
-    #: What a search calls the file, and the folder of those of its checkpoints.
+    #: The file that a search writes, and the folder with one such file for each checkpoint.
     file_name: ClassVar[str] = "bits_by_layer.yml"
     folder_name: ClassVar[str] = "bits_by_layer"
 
@@ -27,17 +27,21 @@ class BitsByLayer:
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write the file, in one step (an interruption leaves the old file)."""
+        """Write the file atomically (an interruption leaves the old file)."""
         data = {**self.bits, "origin": _plain(self.origin)}
         with written_aside(path) as aside:
             aside.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
     @classmethod
     def of(cls, given: Union[str, Path, Mapping[str, Any], None], layers: Collection[str]) -> "BitsByLayer":
-        """Widths from a YAML or JSON file, from plain data, or none at all, for a network that has these layers.
+        """Read widths from a YAML or JSON file or from plain data, and check them. None gives no widths.
+
+        Args:
+            given: the file or the data.
+            layers: names of the layers of the network.
 
         Raises:
-            OptionError: one line that names the file, and the layer that it is about.
+            OptionError: the widths cannot be used; one line that names the file and the layer.
         """
         where = "bits_by_layer"
         if isinstance(given, (str, Path)):
@@ -57,7 +61,7 @@ class BitsByLayer:
 
 
 def _plain(value: Any) -> Any:
-    """Without the mapping and sequence types of whoever read the options, which a safe YAML file does not hold."""
+    """Convert mappings and sequences to dicts and lists: safe YAML cannot write the types that options may have."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,6 +1,7 @@
-"""A network's own convolutions at several bit widths at once: equations 3, 4 and 5 with a given operation.
+"""Convolutions that compute several bit widths at once, in place of a network's own: equations 3, 4 and 5.
 
-The alphas of a layer sum to 1, so they are the shares of the bit widths. At 32 bits a layer is the network's own.
+The operation is given, only bit widths are searched. The weights of the bit widths of a layer sum to 1, so they are the
+shares alpha^ of the equations. At 32 bits a layer computes what the network's own layer does.
 """
 
 import copy
@@ -21,7 +22,7 @@ from quantnas_sr.search_space.mixing.selectors import Selection
 
 State = Dict[str, Tensor]
 
-#: Number of input values that a layer under noise keeps.
+#: Number of input values that a `NoiseMixedConv2d` stores to initialise LSQ steps.
 SAMPLE = 1024
 
 
@@ -32,10 +33,10 @@ def _sample(x: Tensor) -> Tensor:
 
 
 class SharedMixedConv2d(SharedConv2d):
-    """Eq. 4, as EdMIPS searches (Cai, Vasconcelos, CVPR 2020): one weight, quantizers of both sides for every width.
+    """Eq. 4, as in EdMIPS (Cai, Vasconcelos, CVPR 2020): one weight, a weight and an input quantizer for every width.
 
     Args:
-        conv: the convolution whose place it takes.
+        conv: the convolution that it replaces.
         bits: the bit widths.
         activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
     """
@@ -68,7 +69,7 @@ class NoiseMixedConv2d(NoiseConv2d):
     ``input_sample``, some input values of the last training batch (zeros before the first one).
 
     Args:
-        conv: the convolution whose place it takes.
+        conv: the convolution that it replaces.
         bits: the bit widths.
         activation_quantizer: ``lsq`` or ``hwgq``.
     """
@@ -92,7 +93,7 @@ class NoiseMixedConv2d(NoiseConv2d):
         return super().forward(NoisyInput(x, rectified, noise), self.selection.weights[0])
 
     def chosen_state(self, bits: int) -> State:
-        """The state dict that a derived layer of ``bits`` bits continues from."""
+        """The state dict from which a derived layer of ``bits`` bits starts."""
         state = self.float_state()
         if bits != FULL_PRECISION and self.input_sample is not None and self.input_sample.any():
             quantizer = LSQActivation(bits).to(self.weight.device)
@@ -108,10 +109,10 @@ class NoiseMixedConv2d(NoiseConv2d):
 
 
 class SeparateMixedConv2d(nn.Module):
-    """Eq. 3: a convolution of its own for every bit width; all of them start from the network's.
+    """Eq. 3: a separate convolution for every bit width; all of them start from the network's weight.
 
     Args:
-        conv: the convolution whose place it takes.
+        conv: the convolution that it replaces.
         bits: the bit widths.
         activation_quantizer: a key of `ACTIVATION_QUANTIZERS`.
     """
@@ -129,7 +130,7 @@ class SeparateMixedConv2d(nn.Module):
         return weighted_sum(self.selection.weights[0], [branch(x) for branch in self.branches.values()])
 
     def chosen_state(self, bits: int) -> State:
-        """The state dict that a derived layer of ``bits`` bits continues from."""
+        """The state dict from which a derived layer of ``bits`` bits starts."""
         return self.branches[str(bits)].state_dict()
 
     def state_from(self, plain: State) -> State:

@@ -10,7 +10,7 @@ from quantnas_sr.system.files import written_aside
 Dynamics = Dict[str, Dict[Tuple[str, int], Dict[int, float]]]
 
 COLUMNS = 4
-#: From the widest bit width down.
+#: Line styles, from the widest bit width to the narrowest.
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -36,7 +36,7 @@ def read_alphas(folder: Path) -> Dynamics:
 
 
 def draw_alphas(dynamics: Dynamics, output: Path) -> None:
-    """A panel for each slot; a colour for each operation, solid at the widest bit width, dashed below."""
+    """Draw a panel for each slot. Operations differ in colour, bit widths in line style; the widest is solid."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

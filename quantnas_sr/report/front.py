@@ -1,4 +1,4 @@
-"""The Pareto front of a sweep, the networks that no other one beats at their cost, and its plot."""
+"""The Pareto front of a sweep (the networks that no other network beats at its cost or below), and its plot."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A web page in one file, and the pictures that it holds."""
+"""Writes a web page to one file that holds its pictures."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ from quantnas_sr.system.files import written_aside
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
-#: Characters of a name that the name of a file may have on every system.
+#: Characters that are replaced in the names of files, because some systems do not allow them.
 _SAFE = re.compile(r"[^\w.+-]+")
 _LONGEST_NAME = 150
 
@@ -20,7 +20,7 @@ class Figure(NamedTuple):
 
     Attributes:
         path: its file.
-        text: what stands for it where it cannot be seen.
+        text: the alternative text.
         caption: the line below it, if any.
         wide: it scrolls in a box of its own where the page is narrow.
     """
@@ -57,7 +57,7 @@ class Table(NamedTuple):
 class PictureFolder:
     """Names for the pictures of a page, all of them inside one folder and no two the same.
 
-    The names have words of other people in them: of jobs, test sets and metrics, which may say ``../``.
+    The names contain words from options (jobs, test sets, metrics), which may have ``../`` in them.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -32,7 +32,7 @@ class TestSet(NamedTuple):
 
     @classmethod
     def all_of(cls, options: Dict[str, Any]) -> "List[TestSet]":
-        """Those of the options of a test that are folders of image pairs; of others there are no pictures."""
+        """The test sets in the options of a test that are folders of image pairs; others are left out."""
         sets = []
         for _, dataset in sorted(options["datasets"].items()):
             pairs = _pairs(dataset)

@@ -130,7 +130,7 @@ class _Results:
         return pareto_front(points, column[1] in self.lower)
 
     def content(self) -> Dict[str, Any]:
-        """What the template names, drawn."""
+        """The variables of the template; pictures are drawn."""
         return {
             "fronts": self.fronts(),
             "means": self.means(),

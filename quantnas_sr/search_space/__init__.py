@@ -1,8 +1,8 @@
-"""What can be searched, and what a search finds.
+"""Search spaces, supernets, genotypes and derived networks.
 
 - `SearchSpace`, `register_search_space`: a skeleton and the candidates for its slots (``skeletons/basic.py``,
   ``rfdn.py``, ``plain.py``)
-- `Supernet`: the skeleton filled with mixed layers; `DerivedNetwork`: filled with what a `Genotype` says
+- `Supernet`: the skeleton filled with mixed layers; `DerivedNetwork`: filled with the operations of a `Genotype`
 - ``mixing/bit_mixer.py``, ``multi_bit_conv.py``: equations 3, 4, 5; ``mixed_layer.py``: equation 7
 - ``operations.py``: operations by name
 - `ADQ`: the residual block around cells

@@ -1,11 +1,11 @@
-"""What a convolution of a slot is: its shape follows from the operation, its style from the search space."""
+"""The specification of a convolution in a slot: the operation gives its shape, the search space its style."""
 
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import nn
 
-#: Standard deviation of the noise that weights near the identity start with, as a share of that of PyTorch's default.
+#: Initialisation near the identity: the noise is PyTorch's default initialisation times this factor.
 _IDENTITY_NOISE = 0.25
 
 
@@ -26,13 +26,13 @@ class ConvSpec(NamedTuple):
 
 
 class ConvStyle(NamedTuple):
-    """How the convolutions of a slot are made, whatever the operation.
+    """Properties of the convolutions of a slot that do not depend on the operation.
 
     Attributes:
-        bias: they have biases.
-        activation_quantizer: what quantizes their inputs, a key of `quantization.INPUT_QUANTIZERS`.
-        reads_image: the input of the slot is the image in 0..1; the first convolution reads it with a fixed step.
-        identity: their weights start near the identity, see `initialize`.
+        bias: whether they have biases.
+        activation_quantizer: the quantizer of their inputs, a key of `quantization.INPUT_QUANTIZERS`.
+        reads_image: whether the input of the slot is the image in 0..1, which is quantized with a fixed step.
+        identity: whether their weights start near the identity, see `initialize`.
     """
 
     bias: bool = False
@@ -42,7 +42,7 @@ class ConvStyle(NamedTuple):
 
     @property
     def shares_input(self) -> bool:
-        """Whether all operations of the slot read the same quantized input: HWGQ has nothing to train."""
+        """Whether all operations of the slot can share one quantized input: with HWGQ, which has no parameters."""
         return self.activation_quantizer == "hwgq" and not self.reads_image
 
     def applied(self, specs: Sequence[ConvSpec]) -> List[ConvSpec]:
@@ -64,9 +64,9 @@ PAPER_STYLE = ConvStyle()
 def initialize(conv: nn.Conv2d, spec: ConvSpec) -> None:
     """Start a new convolution near the identity if ``spec`` says so: a dirac kernel and noise. Biases start at zero.
 
-    A row of such convolutions hands on what it reads, so that a deep network trains without residual sums
-    (QuickSRNet; Berger et al., arXiv:2303.04336). Their LSQ steps start where the rounding error is least, as those of
-    trained weights do: LSQ's own rule would cut off the ones on the diagonal.
+    A chain of such convolutions is close to the identity, so that a deep network trains without residual connections
+    (QuickSRNet; Berger et al., arXiv:2303.04336). Their LSQ steps minimise the rounding error, as for trained weights;
+    LSQ's own initialisation would clip the ones of the identity.
     """
     if spec.identity:
         noise = conv.weight * _IDENTITY_NOISE

@@ -1,4 +1,4 @@
-"""The network that a genotype describes, and how it comes out of a checkpoint."""
+"""The network that a genotype describes, and how it is loaded from a checkpoint."""
 
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
@@ -15,7 +15,7 @@ from quantnas_sr.search_space.space import get_search_space
 
 
 class DerivedNetwork(nn.Module):
-    """A skeleton with the one chosen operation in every slot, all of it quantized as the genotype says.
+    """A skeleton whose slots hold the operations of a genotype, quantized to its bit widths.
 
     Its state dict carries the genotype as bytes, so that a checkpoint alone rebuilds the network (`load_derived`).
 
@@ -23,10 +23,10 @@ class DerivedNetwork(nn.Module):
         genotype: a genotype, its file, or its plain data.
 
     Raises:
-        GenotypeError: the genotype cannot be read, or is of another space than this class is for.
+        GenotypeError: the genotype cannot be read, or belongs to another search space than this class.
     """
 
-    #: The space whose genotypes are taken; None takes any.
+    #: The search space that the genotype must have; None allows any.
     search_space: Optional[str] = None
 
     def __init__(self, genotype: Union[str, Path, Mapping[str, Any], Genotype]) -> None:
@@ -69,7 +69,7 @@ class DerivedNetwork(nn.Module):
 
 
 def first_difference(theirs: Genotype, ours: Genotype) -> str:
-    """In words, where two genotypes differ first; empty when they are equal."""
+    """The first difference between two genotypes, in words; empty if they are equal."""
     for key in ("search_space", "scale", "num_feat", "num_block", "norm", "activation_quantizer"):
         if getattr(theirs, key) != getattr(ours, key):
             return f"{key} is {getattr(theirs, key)} there and {getattr(ours, key)} here"

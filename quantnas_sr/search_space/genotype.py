@@ -1,4 +1,4 @@
-"""The genotype: per slot the chosen operation and bit width, and the file that holds it."""
+"""The genotype: the chosen operation and bit width of every slot, and the file that stores them."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from quantnas_sr.system.files import written_aside
 
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")
-#: Files without ``activation_quantizer`` are of networks with HWGQ.
+#: Files without ``activation_quantizer`` describe networks with HWGQ.
 _ALLOWED = (*_REQUIRED, "activation_quantizer", "origin")
-#: Levels of mappings that a genotype file has: the file, its slots, what stands in one.
+#: Depth of the nested mappings in a genotype file: the file, ``slots``, one slot.
 _LEVELS = 3
 
 
 class Choice(NamedTuple):
-    """What stands in a slot."""
+    """The operation and bit width of a slot."""
 
     operation: str
     bits: int
@@ -39,12 +39,12 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Genotype:
-    """All that a derived network is built from.
+    """Everything that a derived network is built from.
 
-    Two genotypes are equal when their networks are; ``origin`` (where it came from, plain data) does not count.
+    Comparisons ignore ``origin``, plain data that says where the genotype comes from.
     """
 
-    #: What a search calls the file, and the folder of those of its checkpoints.
+    #: The file that a search writes, and the folder with one such file for each checkpoint.
     file_name: ClassVar[str] = "genotype.yml"
     folder_name: ClassVar[str] = "genotypes"
 
@@ -72,7 +72,7 @@ class Genotype:
         }
 
     def to_yaml(self) -> str:
-        """The text of the file, one line a slot."""
+        """The text of the file, with one line for each slot."""
         data = self.to_dict()
         slots, origin = data.pop("slots"), data.pop("origin")
         lines = [f"  {name}: {{operation: {s['operation']}, bits: {s['bits']}}}\n" for name, s in slots.items()]
@@ -80,7 +80,7 @@ class Genotype:
         return head + "slots:\n" + "".join(lines) + yaml.safe_dump({"origin": origin}, sort_keys=False)
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write the file, in one step."""
+        """Write the file atomically."""
         with written_aside(path) as aside:
             aside.write_text(self.to_yaml(), encoding="utf-8")
 
@@ -170,7 +170,7 @@ class _Reader:
         return GenotypeError(f"{self.where}{f', line {line}' if line else ''}: {message}")
 
     def check(self, path: Tuple[str, ...], function, *args) -> Any:
-        """Call a check of the options, and give its complaint the place in this file."""
+        """Call a check of the options; its error is raised again with the place in this file."""
         try:
             return function(*args)
         except OptionError as error:

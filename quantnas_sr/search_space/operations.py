@@ -1,7 +1,7 @@
 """Candidate operations by name (the paper's appendix J). A new family of operations is one more row of ``_FAMILIES``.
 
-A name says which convolutions stand in a row. What such a convolution is (quantized to fixed bits, mixing bits, with
-noise) is up to the caller, who passes the function that makes it.
+A name defines a sequence of convolutions. The caller passes the function that makes each of them: quantized to fixed
+bits, at several bit widths, or with noise.
 """
 
 import re
@@ -90,7 +90,7 @@ _FAMILIES = (
     _Family("zero", re.compile("zero"), lambda match, c_in, c, c_out: []),
 )
 
-#: Names to point at when somebody's is misspelt; the parser knows many more.
+#: Names that an error message may suggest for a misspelt one; the parser accepts many more.
 COMMON_OPERATIONS = (
     *(f"simple_{k}x{k}{tail}" for k in (1, 3, 5) for tail in ("", "_grouped_2", "_grouped_3", "_grouped_full", "_d2")),
     *(f"{family}_{k}x{k}" for family in ("growth1", "growth2", "DWS") for k in (1, 3, 5)),
@@ -150,7 +150,7 @@ def convolutions(name: str, in_channels: int, out_channels: int, num_feat: int) 
 
 
 class Operation(nn.Sequential):
-    """Convolutions in a row. Arguments beyond the image (such as bit shares) go to every one of them."""
+    """A sequence of convolutions. Arguments other than the image (such as bit shares) are passed to each of them."""
 
     def forward(self, x: Tensor, *args: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
@@ -179,6 +179,6 @@ def build_operation(
     conv: ConvFactory,
     style: ConvStyle = PAPER_STYLE,
 ) -> nn.Module:
-    """The named operation, its convolutions made by ``conv`` in a style. Arguments and errors as in `convolutions`."""
+    """The named operation; ``conv`` makes its convolutions. Other arguments and errors as in `convolutions`."""
     specs = style.applied(convolutions(name, in_channels, out_channels, num_feat))
     return Zero(out_channels) if name == "zero" else Operation(*(conv(spec) for spec in specs))

@@ -1,4 +1,4 @@
-"""What all networks that can be searched have in common: alphas, and how they become weights and probabilities."""
+"""The base class of all networks that can be searched: alphas, and the weights and probabilities of edges."""
 
 import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -15,9 +15,9 @@ from quantnas_sr.search_space.space import check_choice
 class SearchNetwork(nn.Module):
     """A network with a vector of alphas in each of its slots, one alpha for each edge.
 
-    ``alphas`` has the slots' names, with ``/`` for every ``.`` in them; a slot's alphas have the shape
-    (operations, bits) and start at zero, that is, uniform. A subclass says what stands in the slots (`places`), what
-    they are wired to (`run`), and what is left when the search is over (`genotype`, `derive`).
+    The keys of ``alphas`` are the slots' names, with ``/`` for every ``.`` in them. The alphas of a slot have the shape
+    (operations, bits) and start at zero, so that all edges are equally probable. A subclass defines the layers in the
+    slots (`places`), the forward pass (`run`), and the result of the search (`genotype`, `derive`).
 
     Args:
         bits: bit widths to choose from.
@@ -39,7 +39,7 @@ class SearchNetwork(nn.Module):
         self.temperature = self.temperature_range[0]
 
     def add_alphas(self, operations: Mapping[str, int]) -> None:
-        """Alphas for the slots of these names, with so many operations in each."""
+        """Create the alphas. ``operations`` is the number of operations of each slot, by name."""
         self._slot_of = {slot.replace(".", "/"): slot for slot in operations}
         shapes = ((number, len(self.bits)) for number in operations.values())
         self.alphas = nn.ParameterDict(
@@ -51,40 +51,40 @@ class SearchNetwork(nn.Module):
         return {slot: self.alphas[key] for key, slot in self._slot_of.items()}
 
     def places(self) -> Iterator[Tuple[str, nn.Module]]:
-        """Every layer that mixes, with the name of its slot, in the order of the wiring.
+        """The name of the slot and the layer, for every mixed layer in the order of the wiring.
 
-        Each has an attribute ``selection``, which holds the slot's weights during a pass.
+        Each layer has an attribute ``selection``, which holds the weights of the slot during a forward pass.
         """
         raise NotImplementedError
 
     def run(self, x: Tensor) -> Tensor:
-        """The pass itself, while the layers hold their selections."""
+        """The forward pass. It is called while the mixed layers hold their selections."""
         raise NotImplementedError
 
     def example(self) -> Tuple[nn.Module, Dict[str, str]]:
-        """A network of the shapes that all derived networks have outside the slots, and its slots by path in it.
+        """A network that has the shapes of all derived networks outside the slots, and the slots by module path.
 
-        Its weights do not matter.
+        The weights of the network do not matter.
         """
         raise NotImplementedError
 
     def edge_names(self) -> Dict[str, List[str]]:
-        """By slot, what each edge is called, in the order of the flattened alphas."""
+        """The names of the edges of each slot, in the order of the flattened alphas."""
         raise NotImplementedError
 
     def genotype(self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None) -> Any:
-        """Per slot the edge of the largest alpha, or of ``choice``: a `Genotype`, or what takes its place.
+        """The result of the search: for each slot the edge of the largest alpha, or that of ``choice``.
 
-        It can be saved (``save(path)``), and says how its file is called (``file_name``, ``folder_name``).
+        It is a `Genotype`, or another class that has ``save(path)``, ``file_name`` and ``folder_name``.
         """
         raise NotImplementedError
 
     def derive(self, genotype: Any = None) -> nn.Module:
-        """The network of a genotype, by default `genotype`, with the weights that this one has for it."""
+        """The derived network of a genotype (by default of `genotype`), with the weights that were trained here."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). In evaluation mode the selector is used without chance."""
+        """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). The selection is deterministic in evaluation mode."""
         selections = {slot: self._select(alphas) for slot, alphas in self.alphas_by_slot().items()}
         places = list(self.places())
         for slot, layer in places:
@@ -105,7 +105,7 @@ class SearchNetwork(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas.")]
 
     def set_progress(self, progress: float) -> None:
-        """Tell how much of the search is done, 0 to 1, for the temperature."""
+        """Set the temperature for the share of the search that is done, 0 to 1."""
         start, end = self.temperature_range
         self.temperature = start * (end / start) ** progress
 

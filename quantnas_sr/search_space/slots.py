@@ -6,7 +6,7 @@ from torch import nn
 
 
 class Slot(NamedTuple):
-    """A place for one operation. Places of the same name share their alphas, and so the operation, not the weights.
+    """A place for one operation. Slots of the same name share their alphas and so their operation, but not weights.
 
     The name is ``kind``, or ``kind_`` and numbers: ``skip``, ``body_0``, ``body_3_1``. The kind names the list of
     candidates.
@@ -26,5 +26,5 @@ class Slot(NamedTuple):
         return self.name.partition("_")[0]
 
 
-#: What a skeleton is given to fill its slots: name, channels in, channels out -> the module that stands there.
+#: The function by which a skeleton fills its slots: name, input channels, output channels -> the module of the slot.
 Fill = Callable[[str, int, int], nn.Module]

@@ -1,4 +1,4 @@
-"""What a search space is, and the registry of those that there are."""
+"""Search spaces, and their registry."""
 
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
@@ -13,7 +13,7 @@ from quantnas_sr.search_space.skeletons.adq import NORMS
 from quantnas_sr.search_space.slots import Fill, Slot
 
 SCALES = (2, 3, 4)
-#: ``activation_quantizer:`` of the options: the quantizer that it stands for. Both read their input after a ReLU.
+#: The quantizer for each value of ``activation_quantizer:`` in the options. Both apply a ReLU to their input first.
 SLOT_QUANTIZERS = {"hwgq": "hwgq", "lsq": "relu_lsq"}
 
 #: Names of candidate operations for each kind of slot.
@@ -25,16 +25,16 @@ class SearchSpace:
     """A skeleton, and the operations that its slots may hold.
 
     Args:
-        name: as ``search_space:`` of the options names it.
+        name: the value of ``search_space:`` in the options.
         skeleton: ``skeleton(fill, scale=, num_feat=, num_block=, norm=)`` returns the network, (N, 3, H, W) ->
-            (N, 3, scale*H, scale*W), whose open places are ``fill(name, in_channels, out_channels)``.
+            (N, 3, scale*H, scale*W), whose slots are ``fill(name, in_channels, out_channels)``.
         candidates: named lists of candidates; ``default`` must be among them.
         num_feat, num_block: default number of channels and of repeated blocks.
-        norms: what ``norm:`` may say, see `ADQ`; the first one is the default.
+        norms: the allowed values of ``norm:``, see `ADQ`; the first one is the default.
         activation_quantizer: the default of ``activation_quantizer:``, a key of `SLOT_QUANTIZERS`.
-        bias: the convolutions of the slots have biases.
-        image_slots: kinds of slots whose input is the image itself, which is read as it is: with a fixed step, 1/255
-            at 8 bits.
+        bias: whether the convolutions of the slots have biases.
+        image_slots: kinds of slots whose input is the image itself, which is quantized with a fixed step: 1/255 at 8
+            bits.
         identity_slots: kinds of slots whose weights start near the identity.
     """
 
@@ -50,7 +50,7 @@ class SearchSpace:
     identity_slots: Tuple[str, ...] = ()
 
     def style(self, slot: Slot, activation_quantizer: str) -> ConvStyle:
-        """How the convolutions of a slot are made."""
+        """The style of the convolutions of a slot."""
         return ConvStyle(
             self.bias,
             SLOT_QUANTIZERS[activation_quantizer],
@@ -62,7 +62,7 @@ class SearchSpace:
         """The skeleton with its slots filled.
 
         Raises:
-            OptionError: a value that no network can have.
+            OptionError: a value is not possible.
         """
         check_choice("scale", scale, SCALES)
         check_choice("norm", norm, self.norms)

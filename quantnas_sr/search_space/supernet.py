@@ -28,7 +28,7 @@ from quantnas_sr.search_space.space import (
 class Supernet(SearchNetwork):
     """All networks of a search space at once, weighted by alphas (section III-H).
 
-    With a ``genotype`` its operations stay, and only bit widths are searched: the second half of the two-fold
+    With a ``genotype`` the operations are fixed, and only bit widths are searched: the second half of the two-fold
     procedure, whose first half is a search with ``bits: [32]``. With ``bit_mixer: shared`` it is EdMIPS on the found
     network.
 
@@ -36,16 +36,16 @@ class Supernet(SearchNetwork):
         search_space: name of a registered space.
         scale: 2, 3 or 4; 4 by default.
         candidates: name of a list of the space, or operations by kind of slot.
-        num_feat, num_block: as the space's own by default.
+        num_feat, num_block: by default those of the space.
         bits: bit widths to choose from, ``[32]`` for a full-precision search.
         bit_mixer: ``noise`` (eq. 5, SAN), ``shared`` (eq. 4) or ``separate`` (eq. 3).
-        noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `noisy_layer`.
-        norm: see `ADQ`; as the space's own by default, which is ``adq`` for the paper's.
-        activation_quantizer: ``hwgq`` (fixed step) or ``lsq`` (trained step), both after a ReLU; as the space's own by
-            default.
+        noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `merged_noise`.
+        norm: see `ADQ`; by default that of the space, which is ``adq`` for the paper's spaces.
+        activation_quantizer: ``hwgq`` (fixed step) or ``lsq`` (trained step), both after a ReLU; by default that of the
+            space.
         selector: ``softmax``, ``gumbel`` or ``hard_gumbel`` (computes only the operation it draws).
         temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
-        genotype: a genotype, its file, or its plain data, to search bit widths for. Space, sizes and norm are its own.
+        genotype: a genotype, its file, or its plain data, to search bit widths for. It sets space, sizes and norm.
 
     Raises:
         OptionError: a value that is not allowed; one line that names the key.
@@ -97,7 +97,7 @@ class Supernet(SearchNetwork):
             for operation in self.candidates[name]:
                 check_fits(operation, slot, self.num_feat)
 
-        # the activation in front of 32 bits has a weight for each operation, so that each has its own input
+        # at 32 bits every operation has an activation with a trained weight, so operations do not share their input
         together = bit_mixer == "noise" and FULL_PRECISION not in self.bits
         noisy_layer = MergedNoise(fast=noise_mode == "fast") if together else None
 
@@ -119,13 +119,13 @@ class Supernet(SearchNetwork):
         return ((module.slot.name, module) for module in self.skeleton.modules() if isinstance(module, MixedLayer))
 
     def example(self) -> Tuple[DerivedNetwork, Dict[str, str]]:
-        """The network of the first edge in every slot."""
+        """The derived network with the first edge in every slot."""
         paths = {layer: path for path, layer in self.named_modules()}
         slots = {paths[layer]: name for name, layer in self.places()}
         return DerivedNetwork(self.genotype(choice=dict.fromkeys(self.slots, 0))), slots
 
     def edge_names(self) -> Dict[str, List[str]]:
-        """By slot, ``operation/4bit`` and so on."""
+        """The names of the edges of each slot: ``operation/4bit`` and so on."""
         return {
             slot: [f"{operation}/{bits}bit" for operation in operations for bits in self.bits]
             for slot, operations in self.candidates.items()
@@ -134,7 +134,7 @@ class Supernet(SearchNetwork):
     def genotype(
         self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None
     ) -> Genotype:
-        """Per slot the edge of the largest alpha, or the edge of ``choice``, its index into the flat alphas."""
+        """For each slot the edge of the largest alpha, or that of ``choice`` (its index into the flattened alphas)."""
         slots = {}
         for name in self.slots:
             edge = int(self.alphas[name].argmax()) if choice is None else choice[name]
@@ -145,7 +145,7 @@ class Supernet(SearchNetwork):
 
     @torch.no_grad()
     def derive(self, genotype: Optional[Genotype] = None) -> DerivedNetwork:
-        """The network of a genotype of this space, by default `genotype`, with the weights the supernet has for it.
+        """The network of a genotype of this space (by default of `genotype`), with the weights of the supernet.
 
         With ``bit_mixer: shared`` or ``separate`` it computes what the supernet computes at one-hot alphas. Under
         ``noise`` the LSQ steps are not trained; they start from the weights.
@@ -184,7 +184,7 @@ def _operations(genotype: Genotype) -> Dict[str, List[str]]:
 
 
 def _check_agrees(genotype: Genotype, given: Mapping[str, Any], candidates: Any, source: Any) -> None:
-    """What stands beside a genotype must be what it says itself."""
+    """Options that are given beside a genotype must agree with it."""
     where = f"the genotype {source}" if isinstance(source, (str, Path)) else "the genotype"
     for key, value in given.items():
         if value is not None and value != getattr(genotype, key):

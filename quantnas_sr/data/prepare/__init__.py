@@ -1,7 +1,7 @@
-"""``quantnas prepare``: images to GT and LR pairs that BasicSR reads.
+"""``quantnas prepare``: turns images into GT and LR pairs that BasicSR reads.
 
-- ``prepare_folder``: any photographs to LMDBs (training) or folders (testing)
-- ``prepare_div2k``: the DIV2K archives, downloaded or at hand, to the same
+- ``prepare_folder``: turns photographs into LMDBs (training) or folders (testing)
+- ``prepare_div2k``: does the same with the DIV2K archives, which are downloaded or given
 - ``SubImages``: how images are cut
 - ``Prepared``: what was written, and the options that point to it
 """

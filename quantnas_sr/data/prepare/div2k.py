@@ -1,4 +1,4 @@
-"""DIV2K (Agustsson and Timofte, NTIRE 2017): the official archives to the files that BasicSR's options name."""
+"""Turns the archives of DIV2K (Agustsson and Timofte, NTIRE 2017) into the files that BasicSR's options name."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def _lr_name(part: str, scale: int) -> str:
 
 
 def _target(output: Path, part: str, scale: int) -> Target:
-    """The names in BasicSR's own options files."""
+    """The output paths, named as in BasicSR's own options files."""
     if part == "train":
         hr, lr = f"{_hr_name(part)}_sub.lmdb", f"{_lr_name(part, scale)}_sub.lmdb"
         return Target(output / hr, output / lr, lmdb=True)

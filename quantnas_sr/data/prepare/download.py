@@ -17,7 +17,7 @@ BUSY = (408, 425, 429)
 
 
 class _TryAgainError(Exception):
-    """A failure that may be gone the next time."""
+    """A failure after which another attempt may succeed."""
 
 
 def download(url: str, target: Path, attempts: int = 6, pause: float = 1.0) -> Path:
@@ -57,7 +57,7 @@ _PASSING = (
 
 
 class _Part:
-    """The partial file, and beside it the server's mark (ETag or date) of the version that it is a part of."""
+    """The partial file, and beside it the version (ETag or date) of the file on the server that it belongs to."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -77,7 +77,7 @@ class _Part:
         return headers
 
     def restart(self, headers: "requests.structures.CaseInsensitiveDict[str]") -> None:
-        """Forget what arrived so far."""
+        """Discard what arrived so far."""
         self.path.unlink(missing_ok=True)
         self._mark.unlink(missing_ok=True)
         etag = headers.get("ETag", "")
@@ -109,7 +109,7 @@ def _transfer(url: str, part: _Part) -> None:
 
 
 def _check_complete(response: requests.Response, part: _Part) -> None:
-    """Range Not Satisfiable: nothing is missing, or what we have is not a part of that file."""
+    """Handle "Range Not Satisfiable": the file is complete, or the partial file belongs to another version."""
     if response.headers.get("Content-Range", "") != f"bytes */{part.size()}":
         part.restart(requests.structures.CaseInsensitiveDict())
         raise _TryAgainError("the partial file does not fit to the server's")

@@ -1,4 +1,4 @@
-"""Any folder of photographs to a training set (LMDB) or a test set (folders)."""
+"""Turns a folder of photographs into a training set (LMDB) or a test set (folders)."""
 
 import os
 from dataclasses import replace

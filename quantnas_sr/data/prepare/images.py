@@ -107,11 +107,11 @@ class SubImages:
                 yield slice(top, min(top + self.gt_size, height)), slice(left, min(left + self.gt_size, width))
 
 
-#: What the field uses for DIV2K.
+#: The usual sub-images of DIV2K.
 USUAL_SUB_IMAGES = SubImages()
 
 
 def shrink_slices(window: Tuple[slice, slice], scale: int) -> Tuple[slice, slice]:
-    """The LR window that covers the same picture as the GT ``window``."""
+    """The LR window that covers the same region as the GT ``window``."""
     rows, columns = window
     return slice(rows.start // scale, rows.stop // scale), slice(columns.start // scale, columns.stop // scale)

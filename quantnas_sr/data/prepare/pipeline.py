@@ -1,4 +1,4 @@
-"""Image files to encoded (GT, LR) pairs: in parallel, in order, and with only a few images in memory at a time."""
+"""Turns image files into encoded (GT, LR) pairs: in parallel, in order, with only a few images in memory at a time."""
 
 import os
 import signal

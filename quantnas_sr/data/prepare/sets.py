@@ -1,4 +1,4 @@
-"""Sets of image pairs: the plan of one, writing it, and the summary of what was written."""
+"""Plans, writes and summarises sets of image pairs."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass

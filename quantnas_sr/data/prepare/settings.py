@@ -1,8 +1,8 @@
-"""What `quantnas prepare` offers and does by default. This file imports nothing, so that the help text is cheap."""
+"""Choices and defaults of `quantnas prepare`. This file imports nothing, so that the help text is fast."""
 
 #: Forms of the result: LMDBs to train on, or folders to test on.
 LAYOUTS = ("lmdb", "folders")
-#: Sub-images of DIV2K as the field cuts them, in GT pixels; see `SubImages`.
+#: The usual sub-images of DIV2K, in GT pixels; see `SubImages`.
 GT_SIZE, STEP, THRESHOLD = 480, 240, 0
 
 DIV2K_URL = "http://data.vision.ee.ethz.ch/cvl/DIV2K/"

@@ -1,4 +1,4 @@
-"""Writes pairs to two LMDBs or to two folders of PNG files, which appear when they are whole."""
+"""Writes pairs to two LMDBs or to two folders of PNG files, which appear only when they are complete."""
 
 import os
 from contextlib import ExitStack, contextmanager

@@ -11,20 +11,20 @@ from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
 from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
 from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
 
-#: Of ONNX: integers of 4 bits, and QuantizeLinear to them, exist since 21.
+#: Version of the ONNX operators; 21 is the first with 4-bit integers and QuantizeLinear to them.
 OPSET = 21
 
 
 def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.Model:
-    """The graph of a network in the form of `modules.exportable`, for images of any size and, if possible, number.
+    """The graph of a network in the form of `modules.exportable`, for any image size and, if possible, any batch size.
 
-    A network that pads images to a multiple of some size is traced without that: whoever runs the graph has to pad.
+    If the network pads images to a multiple of some size, the padding is not in the graph: the caller has to pad.
 
     Args:
         network: what is traced.
-        multiple: what the sides of its images must be multiples of.
-        one_image: let the batch be 1. A network that computes with the number of images, as window attention does, is
-            traced so in any case if it cannot be traced otherwise.
+        multiple: the number that must divide the sides of its images.
+        one_image: trace for a batch size of 1. This is also done if the network computes with the batch size, as window
+            attention does, and cannot be traced otherwise.
 
     Returns:
         A model with the input and output of `deploy.onnx_format`.
@@ -69,29 +69,29 @@ def _is_free(model: ir.Model, dimension: int) -> bool:
 
 
 class Editor:
-    """Inserts nodes into a graph, all of them in front of one that is in it.
+    """Inserts nodes into a graph before a given node.
 
     Args:
         graph: the graph.
-        before: the node in front of which new ones are inserted.
+        before: the node before which new nodes are inserted.
     """
 
     def __init__(self, graph: ir.Graph, before: ir.Node) -> None:
         self.graph, self.before = graph, before
 
     def add(self, operator: str, inputs: Sequence[Any], domain: str = "", **attributes: Any) -> ir.Value:
-        """A new node's output."""
+        """Add a node; returns its output."""
         node = ir.node(operator, inputs, attributes, domain=domain)
         self.graph.insert_before(self.before, node)
         return node.outputs[0]
 
     def constant(self, array: Union[np.ndarray, ir.TensorProtocol], name: str = "constant") -> ir.Value:
-        """A new initializer."""
+        """Add an initializer."""
         return add_constant(self.graph, array, name)
 
 
 def add_constant(graph: ir.Graph, array: Union[np.ndarray, ir.TensorProtocol], name: str) -> ir.Value:
-    """Add an initializer named ``name``, with a number behind it where that name is taken."""
+    """Add an initializer named ``name``; a number is appended if that name is taken."""
     unique, number = name, 0
     while unique in graph.initializers:
         number += 1

@@ -26,7 +26,7 @@ def _rounding_of(node: ir.Node) -> Rounding:
 
 
 def concatenate_integers(graph: ir.Graph) -> None:
-    """Move a rounding from behind a concatenation to its inputs, so that bytes are copied."""
+    """Move a rounding from behind a concatenation to its inputs, so that the concatenation copies bytes."""
     for node in list(graph):
         if node.op_type != "Quantize":
             continue
@@ -67,7 +67,7 @@ class Lowering:
         self.packs = weights_format == "int4"
         self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
         self.real: Dict[ir.Value, ir.Value] = {}
-        #: Weights as integers: a layer that is called several times has one.
+        #: Integer weights: the calls of a layer share one.
         self.weights: Dict[ir.Value, ir.Value] = {}
 
     def run(self) -> None:
@@ -103,9 +103,9 @@ class Lowering:
 
     def _quantize(self, node: ir.Node, editor: Editor) -> None:
         rounding, x = _rounding_of(node), self._real(node.inputs[0], editor)
-        if rounding.bits != rounding.storage_bits:  # the integers' type saturates elsewhere than the quantizer
+        if rounding.bits != rounding.storage_bits:  # the integer type has other limits than the quantizer
             if rounding.bits < 8 and _sums_integers(x.producer()):
-                # Rounded at once, so that runtimes compute the convolution in integers; clipping afterwards is equal.
+                # Rounding first and clipping afterwards is equal, and lets runtimes compute convolutions in integers.
                 integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
                 x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
             # The limits lie a quarter of a step beyond the last integers, to which they are rounded: OpenVINO clips
@@ -123,7 +123,7 @@ class Lowering:
         return [step, editor.constant(np.array(rounding.zero_point, f"uint{rounding.storage_bits}"), "zero_point")]
 
     def _moves(self, node: ir.Node, editor: Editor) -> None:
-        """Operators that only move numbers move the integers; all others get real numbers."""
+        """Let operators that only move numbers move the integers; all others get real numbers."""
         roundings = {self.rounded[value][1] for value in node.inputs if value in self.rounded}
         everything = all(value in self.rounded for value in node.inputs)
         if node.op_type in ("DepthToSpace", "Concat") and everything and len(roundings) == 1:
@@ -176,7 +176,7 @@ class Lowering:
         return editor.constant(values.astype(dtype), weight.name)
 
     def _bias(self, bias: ir.Value, scale: ir.Value, step: float, editor: Editor) -> ir.Value:
-        """As 32-bit integers, where it is a multiple of the input step times the weight step (see `QuantConv2d`)."""
+        """The bias, in 32-bit integers if a multiple of the input step times the weight step (see `QuantConv2d`)."""
         units = array_of(scale) * np.float32(step)
         integers = (array_of(bias).astype(np.float64) / units).round()
         if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:
@@ -222,7 +222,7 @@ class Lowering:
         lacking = editor.add("Sub", [side, editor.add("Shape", [x], start=2, end=4)])
         none = editor.constant(np.zeros(1, np.int64), "none")
         before = editor.constant(np.zeros(6, np.int64), "before")
-        # For all axes: ONNX Runtime (1.32) takes a shorter list for a full one when it moves a Transpose past a Pad.
+        # For all axes: ONNX Runtime (1.32) mistakes a shorter list for a full one when it moves a Transpose past a Pad.
         pads = editor.add("Concat", [before, editor.add("Max", [lacking, none])], axis=0)
         replace(node, editor.add("Pad", [x, pads], mode="edge"))
 

@@ -51,11 +51,11 @@ _FIXED_SIZE = _Kind(
 
 
 def refusal(network: nn.Module, error: BaseException) -> NetworkError:
-    """What PyTorch's exporter said of a network, in one line.
+    """The error of PyTorch's exporter for a network, in one line.
 
     Args:
         network: what was traced.
-        error: what was raised; what it was raised from counts too.
+        error: the exception; the exceptions that caused it are read too.
     """
     chain = list(_chain(error))
     # the first link is the exporter's summary, with the whole graph, in which any operator may stand
@@ -76,13 +76,13 @@ def _meaning(words: str, cause: BaseException) -> str:
 
 
 def is_about_sizes(error: BaseException) -> bool:
-    """Whether what was raised may be due to the number of images or their size, and not to values or operators."""
+    """Whether an error may be due to the number of images or their size, and not to values or operators."""
     words = [f"{type(link).__name__} {link}" for link in _chain(error)]
     return not any(re.search(rf"ConversionError|{_KINDS[0].pattern}", text) for text in words)
 
 
 def size_is_fixed(network: nn.Module) -> NetworkError:
-    """The line for a graph that takes no other size than the traced one."""
+    """The error for a graph that accepts only the size with which it was traced."""
     return NetworkError(f"{name_of(network)} {_FIXED_SIZE.meaning}. {_INSTEAD}")
 
 
@@ -94,7 +94,7 @@ def _chain(error: Optional[BaseException]) -> Iterator[BaseException]:
 
 def _where(network: nn.Module, chain: Sequence[BaseException]) -> str:
     """The network's class, and the innermost module that was running, as far as that can be told."""
-    # by their attributes: PyTorch runs stand-ins of modules that share those
+    # modules are recognised by their attributes, which the stand-ins that PyTorch runs share with them
     names = {id(vars(module)): name for name, module in network.named_modules() if name}
     places = [""]
     for error in chain:
@@ -118,7 +118,7 @@ def _running(traceback: Optional[TracebackType]) -> Iterator[nn.Module]:
 
 
 def _converted(traceback: Optional[TracebackType]) -> Iterator[str]:
-    """The module that a node of the traced graph comes from, where a converter failed at the node."""
+    """The module of the node of the traced graph at which a converter failed."""
     for values in _frames(traceback):
         if isinstance(values.get("node"), torch.fx.Node):
             stack: List[Tuple[str, Any]] = list(values["node"].meta.get("nn_module_stack", {}).values())
@@ -150,10 +150,10 @@ def check_runs(network: nn.Module, image: Tensor) -> None:
 
 
 def written_or_blamed(network: nn.Module, write: Callable[[bool], _Written]) -> _Written:
-    """Write an exported file that passes its check, if there is a way to.
+    """Write an exported file; if it fails its check, write it again, traced for one image.
 
-    A network of others may be traced for any number of images and yet compute with the number that it was traced with;
-    then it is written once more, traced for one image.
+    A network of another project may be traceable for any number of images, and still compute with the number with which
+    it was traced. Traced for one image, it may pass.
 
     Args:
         network: what is exported.
@@ -180,7 +180,7 @@ def _depends_as_far_as_known(network: nn.Module) -> bool:
     try:
         with quiet():
             return depends_on_traced_size(network)
-    except Exception:  # it was traced before: what fails without its quantizers says nothing
+    except Exception:  # with quantizers it could be traced, so a failure without them says nothing
         return False
 
 

@@ -1,4 +1,4 @@
-"""Computes operations that follow a pixel shuffle before it, on images after space-to-depth.
+"""Moves operations from behind a pixel shuffle to before it, where they work on images after space-to-depth.
 
 A convolution from 36 channels to 3 on the large image leaves most SIMD lanes of a processor idle, and reading and
 writing 3-channel float images of that size takes longer than computing them. After space-to-depth by s, here called a
@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from quantnas_sr.export.onnx_graph.graph import Editor, array_of, ints, replace
 
-#: Channels that a folded image may have: more of them use the SIMD lanes no better.
+#: Largest number of channels of a folded image; more channels use the SIMD lanes no better.
 MAX_CHANNELS = 64
 #: Elementwise operations, with operands of the same shape or one number per channel or sample.
 _POINTWISE = {"Relu", "Clip", "LeakyRelu", "PRelu", "Mul", "Add", "Sub", "Div", "Sigmoid", "Tanh", "Identity"}
@@ -162,7 +162,7 @@ class _Folder:
         image, weight = node.inputs[0], array_of(node.inputs[1])
         if weight is None or not _keeps_size(node, weight) or len(weight) * block**2 > MAX_CHANNELS:
             return None
-        if weight.shape[2:] == (1, 1):  # which would see a whole block for each of its pixels
+        if weight.shape[2:] == (1, 1):  # for each pixel, it would have to read a whole block
             return None
         attributes = {**dict(node.attributes), "strides": [1, 1]}
         source = self.folded.get(image)
@@ -202,5 +202,5 @@ def _keeps_size(node: ir.Node, weight: np.ndarray) -> bool:
 
 
 def fold(graph: ir.Graph) -> None:
-    """Compute what follows a pixel shuffle on folded images, where that is possible and faster."""
+    """Compute the operations that follow a pixel shuffle on folded images, where that is possible and faster."""
     _Folder(graph).run()

@@ -1,4 +1,4 @@
-"""Whether the graph of a network is right for images of other sizes than the one that it was traced with."""
+"""Checks that the graph of a network is correct for other image sizes than the one with which it was traced."""
 
 import inspect
 import io
@@ -20,14 +20,14 @@ _SIZES = ((40, 40), (52, 36))
 
 
 def traced_size(multiple: int, least: Tuple[int, int] = _TRACED) -> Tuple[int, int]:
-    """Different height and width, multiples of what the network takes, of the image that graphs are traced with."""
+    """Height and width of the image with which graphs are traced: different multiples of ``multiple``."""
     height, width = (-(-side // multiple) * multiple for side in least)
     return height, width + multiple if width == height else width
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PyTorch's exporter reports progress and its own deprecations, and prints whole graphs when it fails."""
+    """Silence PyTorch's exporter, which reports progress and deprecations, and prints whole graphs when it fails."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

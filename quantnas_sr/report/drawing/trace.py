@@ -1,7 +1,7 @@
-"""The wiring of a skeleton, read from one pass of an image without numbers through it.
+"""The wiring of a skeleton, recorded in one forward pass on the meta device.
 
-Whatever a skeleton computes in its ``forward`` is seen: the modules that it calls, and the functions of torch that
-bring several of their results together. So a search space says its wiring once, and is drawn without another word.
+The pass records what a skeleton computes in its ``forward``: the modules that it calls, and the functions of torch that
+combine several of their results. So a search space needs no second description of its wiring to be drawn.
 """
 
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -16,7 +16,7 @@ from quantnas_sr.search_space import ADQ, Genotype, get_search_space
 NORM_LABELS = {"adq": "ADQ", "adadm": "AdaDM", "batch": "BN", "none": ""}
 _SIZE = (32, 32)
 _COMPUTE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
-#: What functions that bring several results together do to them; any other one is called by its own name.
+#: Kinds of nodes for functions that combine several results; any other function is called by its own name.
 _JOINS = {
     **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__isub__", "addcmul", "lerp"), "sum"),
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), "concatenation"),
@@ -27,7 +27,7 @@ _MADE = {"repeat": "repeated", "repeat_interleave": "repeated", "interpolate": "
 
 
 class Node:
-    """A result that is named in the picture: the image, what a module computes, or what results become together.
+    """A result that is named in the picture: the image, the output of a module, or a combination of results.
 
     Attributes:
         kind: ``image``, ``box``, ``sum``, ``concatenation``, ``product``, or the name of another function.
@@ -54,7 +54,7 @@ class Node:
 
 
 class _Stand(nn.Module):
-    """Stands in a slot and makes a result of the right shape."""
+    """A placeholder for a slot, which returns a tensor of the right shape."""
 
     def __init__(self, slot: str, out_channels: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Stand(nn.Module):
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes the nodes of a pass, in the order of their computation."""
+    """Records the nodes of a forward pass, in the order of their computation."""
 
     def __init__(self, skeleton: nn.Module, genotype: Genotype) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def trace(genotype: Genotype) -> List[Node]:
     """The nodes of a genotype's network in the order of their computation; the last one is its result.
 
     Raises:
-        Exception: whatever the skeleton raises when its image has no numbers.
+        Exception: whatever the skeleton raises on the meta device.
     """
     g = genotype
 

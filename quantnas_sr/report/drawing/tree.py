@@ -1,4 +1,4 @@
-"""Nodes of a wiring as chains and branches, and these as parts of a picture."""
+"""Converts the nodes of a wiring to chains and branches, and these to parts of a picture."""
 
 from typing import (
     Callable,
@@ -21,7 +21,7 @@ from quantnas_sr.report.drawing.trace import Node
 
 
 class NotDrawableError(Exception):
-    """The wiring is not one of chains and branches that meet again."""
+    """The wiring is not made of chains and of branches that join them again."""
 
 
 class Leaf(NamedTuple):

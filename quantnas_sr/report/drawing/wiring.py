@@ -18,8 +18,8 @@ NOTE = "Slots in the order of the skeleton; how they are wired is not drawn"
 def diagram_of(genotype: Genotype) -> Diagram:
     """The diagram of a genotype's network.
 
-    A skeleton that cannot be run without numbers, or whose wires are not those of chains and branches, is drawn by the
-    names of its slots, and the diagram says so.
+    A skeleton that cannot be run on the meta device, or whose wiring is not made of chains and branches, is drawn by
+    the names of its slots, and the diagram says so.
     """
     try:
         return wired(trace(genotype))
@@ -42,7 +42,7 @@ def wired(nodes: Sequence[Node]) -> Diagram:
     """The diagram of the nodes of a network.
 
     Raises:
-        NotDrawableError: its wires are not those of chains and branches.
+        NotDrawableError: its wiring is not made of chains and branches.
     """
     segments = _joined(_by_module([node for node in nodes if node.kind != "image"]))
     source = next((x for node in segments[0].nodes for x in node.inputs if x not in segments[0].nodes), None)

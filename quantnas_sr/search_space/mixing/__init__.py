@@ -1,1 +1,1 @@
-"""What fills a slot of a supernet: a mixed layer, its bit mixers, its selectors."""
+"""Mixed layers, which fill the slots of a supernet, with their bit mixers and selectors."""

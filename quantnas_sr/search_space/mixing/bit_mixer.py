@@ -30,12 +30,12 @@ def float_convolution(spec: ConvSpec) -> nn.Conv2d:
 
 
 class SeparateBitMixer(nn.Module):
-    """Eq. 3: ``sum_b alpha_b o(G(x, b), Q(W_b, b))``, weights of its own for every bit width.
+    """Eq. 3: ``sum_b alpha_b o(G(x, b), Q(W_b, b))``, with separate weights for every bit width.
 
     Args:
         name, in_channels, out_channels, num_feat: the operation, see `operations.convolutions`.
         bits: the bit widths.
-        style: of the slot.
+        style: the `ConvStyle` of the slot.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class SeparateBitMixer(nn.Module):
             self.branches[str(b)] = quantized_operation(name, in_channels, out_channels, num_feat, b, style)
 
     def prepare(self, x: Tensor) -> None:
-        """Nothing is shared by the operations of a layer."""
+        """Return None: the operations of a layer share nothing."""
 
     def forward(self, x: Tensor, alphas: Tensor, prepared: None = None) -> Tensor:
         """(N, C_in, H, W) and alphas (bits,) -> (N, C_out, H, W)."""
         return weighted_sum(alphas, [branch(x) for branch in self.branches.values()])
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        """The state of the operation at ``bits`` bits alone."""
+        """The state of the operation at ``bits`` bits."""
         return self.branches[str(bits)].state_dict()
 
 
@@ -71,7 +71,7 @@ class JointBitMixer(nn.Module):
         conv: `SharedConv2d` for eq. 4, `NoiseConv2d` for eq. 5.
         name, in_channels, out_channels, num_feat: the operation, see `operations.convolutions`.
         bits: the bit widths.
-        style: of the slot.
+        style: the `ConvStyle` of the slot.
     """
 
     conv: Type[MultiBitConv2d]
@@ -95,7 +95,7 @@ class JointBitMixer(nn.Module):
         return self.conv(float_convolution(spec), self.bits, activation, spec.activation_quantizer, **self._more(spec))
 
     def _more(self, spec: ConvSpec) -> Dict[str, bool]:
-        """Arguments of ``conv`` that only one of the modes has."""
+        """Further arguments of ``conv``, which only one subclass has."""
         return {}
 
     @property
@@ -104,17 +104,17 @@ class JointBitMixer(nn.Module):
         return next(self.operation.children(), None) is not None
 
     def prepare(self, x: Tensor) -> Optional[LayerInput]:
-        """What all operations of a layer share, to be given to each of them; None if each quantizes by itself."""
+        """The input that all operations of a layer share; None if each operation quantizes its own input."""
         return self.conv.prepare(x, self.bits) if self.shares_input else None
 
     def forward(self, x: Tensor, alphas: Tensor, prepared: Optional[LayerInput] = None) -> Tensor:
-        """(N, C_in, H, W), alphas (bits,), and `prepare(x)` if it is there already -> (N, C_out, H, W)."""
+        """(N, C_in, H, W), alphas (bits,), and the result of `prepare(x)`, if any -> (N, C_out, H, W)."""
         total = alphas.sum()
         first = x if prepared is None or not self.has_convolutions else prepared
         return total * self.operation(first, alphas / total.clamp_min(1e-12))
 
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
-        """The state of the operation at ``bits`` bits alone, as far as it is trained here."""
+        """The state of the operation at ``bits`` bits, without what is not trained here."""
         return {
             f"{index}.{key}": value
             for index, convolution in self.operation.named_children()
@@ -144,7 +144,7 @@ BIT_MIXERS = {"separate": SeparateBitMixer, "shared": SharedBitMixer, "noise": N
 def quantized_operation(
     name: str, in_channels: int, out_channels: int, num_feat: int, bits: int, style: ConvStyle = PAPER_STYLE
 ) -> nn.Module:
-    """The operation of a derived network: every convolution a `QuantConv2d` of ``bits`` bits."""
+    """The operation of a derived network: every convolution is a `QuantConv2d` of ``bits`` bits."""
 
     def quantized_convolution(spec: ConvSpec) -> QuantConv2d:
         conv = QuantConv2d(

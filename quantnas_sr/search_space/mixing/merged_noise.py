@@ -1,20 +1,21 @@
-"""Equations 5 and 7 in one: a whole layer under noise, with as few convolutions as can be.
+"""Equations 5 and 7 combined: a whole mixed layer with quantization noise, in as few convolutions as possible.
 
-The candidates that are a single convolution read the same input, and a convolution is linear in its kernel. So their
-sum is one convolution with one kernel, each weight put where it belongs in the largest of them (a grouped one on the
-block diagonal, a dilated one with gaps):
+All candidates that are a single convolution read the same input, and a convolution is linear in its kernel. So their
+weighted sum is one convolution. Its kernel is as large as the largest of theirs, and each weight is added at its place
+(a grouped one on the block diagonal, a dilated one with gaps):
 
     sum_i total_i conv(x + s_i R(x) z, W_i + s_i R(W_i) z_i)  =  conv(x, K) + conv(R(x) z, N)
     K = sum_i A_i,    N = sum_i s_i A_i,    A_i = total_i W_i + total_i s_i R(W_i) z_i
 
 total_i is the sum of the operation's alphas, R the range (max - min), z and z_i are standard normal, and s_i is the
-standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all of
-them. An operation of several convolutions is computed by itself, and draws for each of them.
+standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all
+candidates. An operation of several convolutions is computed separately, with new noise for each of its convolutions.
 
-``exact`` computes this. ``fast`` leaves out the second convolution: given the kernels, its output is Gaussian noise,
-whose variance at every element follows from N, and it is drawn there (local reparameterisation; Kingma, Salimans,
-Welling, 2015). Mean and variance of every element are the same; what is lost is that neighbours have noise in common.
-``fast`` takes its numbers from a `NoisePool`. The noise of the weights is the same in both modes.
+``exact`` computes this. ``fast`` leaves out the second convolution. Given the kernels, the output of that convolution
+is Gaussian noise, and the variance of every element follows from N. So ``fast`` draws this noise directly (local
+reparameterisation; Kingma, Salimans, Welling, 2015). Mean and variance of every element stay the same, but the noise of
+neighbouring elements is no longer correlated. ``fast`` takes its random numbers from a `NoisePool`. The noise of the
+weights is the same in both modes.
 """
 
 from typing import List, Optional, Sequence, Tuple
@@ -54,12 +55,12 @@ class _NoisyWeight(torch.autograd.Function):
 
 
 def _reach(conv: nn.Conv2d) -> Kernel:
-    """Height and width of the image that the kernel reads, gaps included."""
+    """Height and width of the region that the kernel covers, gaps included."""
     return tuple(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size))
 
 
 def place(kernel: Tensor, conv: nn.Conv2d) -> Tuple[Tensor, bool]:
-    """Where in a larger kernel a convolution's weight belongs: a view, and whether its last dimension is the group."""
+    """The view of a larger kernel that holds a convolution's weight, and whether its last dimension is the group."""
     d, (height, width) = conv.dilation[0], _reach(conv)
     top, left = (kernel.shape[2] - height) // 2, (kernel.shape[3] - width) // 2
     view = kernel[:, :, top : top + height : d, left : left + width : d]
@@ -73,7 +74,7 @@ def _grouped_last(weight: Tensor, groups: int) -> Tensor:
 
 
 class _Merge(torch.autograd.Function):
-    """``sum_i A_i`` and ``sum_i s_i A_i`` in kernels that hold them all."""
+    """The kernels K = ``sum_i A_i`` and N = ``sum_i s_i A_i``."""
 
     @staticmethod
     def forward(ctx, std: Tensor, size: Kernel, convs: Sequence[nn.Conv2d], *weights: Tensor) -> Tuple[Tensor, Tensor]:
@@ -104,15 +105,15 @@ class _Merge(torch.autograd.Function):
 
 
 def _inside(taps: int, length: int, like: Tensor) -> Tensor:
-    """1 where a tap of a row of the kernel meets the image and not its padding: (length, taps)."""
+    """1 where a tap of a kernel row lies inside the image, 0 where it lies in the padding: (length, taps)."""
     position = torch.arange(length, device=like.device)[:, None] + torch.arange(taps, device=like.device) - taps // 2
     return ((position >= 0) & (position < length)).to(like.dtype)
 
 
 class _OutputNoise(torch.autograd.Function):
-    """``y + noise * std`` in y's memory, given the variance that each tap of the kernel brings, (C, kH, kW).
+    """``y + noise * std``, in place. ``variance`` is what each tap of the kernel contributes, (C, kH, kW).
 
-    Near the border fewer taps meet the image. The standard deviation (C, H, W) is the same for all samples.
+    Near the border fewer taps lie inside the image. The standard deviation (C, H, W) is the same for all samples.
     """
 
     @staticmethod
@@ -142,10 +143,10 @@ def _sum_of_samples(x: Tensor) -> Tensor:
 
 
 class MergedNoise:
-    """Computes all candidates of a slot under noise, for any slot of a supernet.
+    """Computes all candidates of a slot with quantization noise. One instance serves all slots of a supernet.
 
     Args:
-        fast: the mode, see above.
+        fast: ``fast`` instead of ``exact``, see the top of this file.
     """
 
     def __init__(self, fast: bool) -> None:
@@ -195,7 +196,7 @@ class MergedNoise:
     def _convolve(
         self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, bias: Optional[Tensor], std: Tensor
     ) -> Tensor:
-        """A convolution of its own, whose input has noise of ``std`` times its range."""
+        """One convolution; the noise of its input has the standard deviation ``std`` times ``extent``, its range."""
         noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
         simple = conv.groups == 1 and conv.dilation == (1, 1)
         return _conv2d(noisy, kernel, bias) if simple else conv._conv_forward(noisy, kernel, bias)
@@ -209,7 +210,7 @@ class MergedNoise:
         kernels: Sequence[Tensor],
         biases: Sequence[Optional[Tensor]],
     ) -> Tensor:
-        """All operations of a single convolution in one."""
+        """All operations that are a single convolution, merged into one convolution."""
         if len(convs) == 1:
             return self._convolve(a, extent, convs[0], kernels[0], biases[0], stds[0])
         size = tuple(map(max, zip(*map(_reach, convs))))
@@ -222,7 +223,7 @@ class MergedNoise:
 
 
 def _conv2d(a: Tensor, kernel: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-    """A convolution without groups and gaps that keeps height and width."""
+    """A convolution without groups and dilation that keeps height and width."""
     if bias is None and space_to_depth.is_faster(a, kernel):
         return space_to_depth.folded_conv2d(a, kernel)
     return F.conv2d(a, kernel, bias, padding=same_padding(kernel.shape[2:], 1))

@@ -18,12 +18,12 @@ class MixedLayer(nn.Module):
     The supernet puts the slot's current weights into ``selection`` before each pass.
 
     Args:
-        slot: what is to be filled.
+        slot: the slot that the layer fills.
         operations: names of the candidates.
         bits: the bit widths.
         num_feat: C, the number of channels inside the network.
         bit_mixer: ``noise``, ``shared`` or ``separate``.
-        noisy_layer: computes all candidates at once under noise; without it each computes itself.
+        noisy_layer: computes all candidates with noise at once; None: each candidate is computed separately.
         style: how the convolutions of the slot are made.
     """
 
@@ -67,7 +67,7 @@ class MixedLayer(nn.Module):
         return sum(terms[1:], terms[0])
 
     def chosen_state(self, operation: str, bits: int) -> Dict[str, Tensor]:
-        """The weights that a derived network takes over for this operation and bit width."""
+        """The state dict from which a derived network starts, for this operation and bit width."""
         return self.operations[operation].chosen_state(bits)
 
     def extra_repr(self) -> str:

@@ -21,7 +21,7 @@ from quantnas_sr.quantization import (
     value_range,
 )
 
-#: Bits of an image file: with as many, reading it loses nothing.
+#: Bit depth of image files. An image that is quantized to this many bits or more loses nothing.
 _IMAGE_BITS = 8
 
 
@@ -46,7 +46,7 @@ class QuantizedInput(NamedTuple):
 
 
 class NoisyInput(NamedTuple):
-    """A layer's input and its noise, drawn once for all operations of the layer, which scale it by their shares."""
+    """A layer's input and noise, drawn once for all operations of the layer. Each scales the noise by its shares."""
 
     x: Tensor
     rectified: Tensor
@@ -62,11 +62,11 @@ class MultiBitConv2d(nn.Conv2d):
     Args:
         conv: any `torch.nn.Conv2d`.
         bits: the bit widths.
-        activation: activation function of the input at 32 bits, if they are among the bits.
+        activation: activation function of the input at 32 bits; needed if 32 is among the bits.
     """
 
     def __init__(self, conv: nn.Conv2d, bits: Sequence[int], activation: Optional[nn.Module] = None) -> None:
-        # on the meta device, so that the weight that is replaced at once draws no random numbers
+        # on the meta device, so that initialising the weight, which is replaced below, draws no random numbers
         super().__init__(**arguments_of(conv), device="meta")
         self.weight, self.bias = conv.weight, conv.bias
         self.bits = tuple(bits)
@@ -84,7 +84,7 @@ class MultiBitConv2d(nn.Conv2d):
     def chosen_state(self, bits: int) -> Dict[str, Tensor]:
         """The state dict of a `QuantConv2d` of ``bits`` bits that continues from this convolution.
 
-        What is not trained here (the LSQ steps under noise) is left out, and has to be initialised by the caller.
+        What is not trained here (the LSQ steps in a search with noise) is left out; the caller initialises it.
         """
         raise NotImplementedError
 
@@ -96,9 +96,9 @@ class SharedConv2d(MultiBitConv2d):
     of the input belong to this convolution, one for each width.
 
     Args:
-        conv, bits, activation: as of `MultiBitConv2d`.
+        conv, bits, activation: see `MultiBitConv2d`.
         activation_quantizer: quantizer of the input, a key of `INPUT_QUANTIZERS`.
-        trained: as of `LSQWeight`.
+        trained: see `LSQWeight`.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class SharedConv2d(MultiBitConv2d):
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> QuantizedInput:
-        """The input by HWGQ at each quantized width. The activation of 32 bits has parameters, so it is not shared."""
+        """The input quantized by HWGQ to each width but 32, where the activation has parameters and is not shared."""
         return QuantizedInput(x, {b: HWGQ(b)(x) for b in bits if b != FULL_PRECISION})
 
     def forward(self, x: Union[Tensor, QuantizedInput], shares: Tensor) -> Tensor:
@@ -158,12 +158,12 @@ class NoiseConv2d(MultiBitConv2d):
     """Inner part of eq. 5: ``o(x + sum_b alpha^_b QNoise_b(x), W + sum_b alpha^_b QNoise_b(W))``: search against noise.
 
     The sum over b of independent Gaussians is one Gaussian of variance sum_b alpha^_b^2 sigma_b^2, so one draw is
-    enough for all widths. The noise is differentiable in the shares, but has no gradient to x and W. x goes through
-    ReLU first (PReLU for the share of 32 bits, which adds no noise).
+    enough for all widths. The noise passes gradients to the shares, but not to x and W. x goes through ReLU first
+    (PReLU for the share of 32 bits, which adds no noise).
 
     Args:
-        conv, bits, activation: as of `MultiBitConv2d`.
-        activation_quantizer: quantizer of the input in derived networks; reading an image at 8 bits adds no noise.
+        conv, bits, activation: see `MultiBitConv2d`.
+        activation_quantizer: quantizer of the input in derived networks. An ``image`` gets no noise at 8 bits or more.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From a slot's alphas to the weights of its edges."""
+"""Selectors: functions from the alphas of a slot to the weights of its edges."""
 
 from typing import Callable, Dict, NamedTuple, Optional
 
@@ -10,7 +10,7 @@ from torch import Tensor
 class Selection(NamedTuple):
     """Weights of a slot's edges, shape (operations, bits), not negative, sum 1.
 
-    ``only`` is the index of the single operation that need be computed, or None when all have weight.
+    ``only`` is the index of the only operation whose weight is not zero, or None if all operations are computed.
     """
 
     weights: Tensor
@@ -34,7 +34,7 @@ def hard_gumbel(alphas: Tensor, temperature: float) -> Selection:
 
 
 def best(alphas: Tensor) -> Selection:
-    """One-hot at the largest alpha: what would be derived now."""
+    """One-hot at the largest alpha, the edge that a derived network has."""
     one_hot = torch.zeros_like(alphas).flatten()
     one_hot[alphas.argmax()] = 1
     return Selection(one_hot.view_as(alphas), only=int(alphas.argmax()) // alphas.shape[1])
@@ -49,5 +49,5 @@ SELECTORS: Dict[str, Callable[[Tensor, float], Selection]] = {
 
 
 def expected(alphas: Tensor, selector: str) -> Selection:
-    """What a selector stands for without chance, for evaluation: its mean, or its mode where it is one-hot."""
+    """Deterministic weights for evaluation: the most probable edge for ``hard_gumbel``, else the softmax."""
     return best(alphas) if selector == "hard_gumbel" else softmax(alphas, 1.0)

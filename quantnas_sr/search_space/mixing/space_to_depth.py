@@ -1,7 +1,8 @@
-"""Convolutions to very few channels, which CPUs compute at a fraction of their speed: 16 lanes for 3 numbers.
+"""Faster convolutions to very few channels on a CPU, by space-to-depth.
 
-With each 2x2 pixels laid side by side as channels, a 5x5 convolution is a 3x3 one of four times the channels on a
-quarter of the pixels: 1.4 times the multiplications, in lanes that are three quarters full.
+A convolution to 3 channels uses 3 of the 16 SIMD lanes of a CPU. When the pixels of each 2x2 block become channels, a
+5x5 convolution becomes a 3x3 convolution of four times the channels on a quarter of the pixels. It has 1.4 times the
+multiplications, in lanes that are three quarters full.
 """
 
 from functools import lru_cache
@@ -14,7 +15,7 @@ _FEW, _MANY = 4, 16
 
 
 def is_faster(x: Tensor, kernel: Tensor) -> bool:
-    """Whether `folded_conv2d` is the faster way for an image (N, C_in, H, W) and a kernel (C_out, C_in, kH, kW)."""
+    """Whether `folded_conv2d` is faster than conv2d for an image (N, C_in, H, W) and a kernel (C_out, C_in, kH, kW)."""
     few = kernel.shape[0] <= _FEW and kernel.shape[1] >= _MANY and kernel.shape[2:] == (5, 5)
     return few and x.device.type == "cpu" and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
 
@@ -42,7 +43,7 @@ def _unfold(y: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _taps(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """1 where a tap of the 5x5 kernel joins two pixels of folded images: (5*5, out 2*2 * in 2*2 * offset 3*3)."""
+    """1 where a tap of the 5x5 kernel connects two pixels of folded images: (5*5, out 2*2 * in 2*2 * offset 3*3)."""
     line = torch.zeros(5, 2, 2, 3, device=device, dtype=dtype)
     for tap in range(5):
         for out in range(2):

@@ -45,13 +45,13 @@ def sample_std(x: Tensor) -> Tensor:
 
 
 class ADQ(nn.Module):
-    """A residual block whose branch is normalised, and rescaled by the spread that its input had.
+    """A residual block whose branch is normalised, and rescaled by the standard deviation of the block's input.
 
     ======== =================================================================================
     norm     y
     ======== =================================================================================
-    adq      ``f(BN(x)) * (gamma * std(x) + beta) + x``, at the start gamma 1.5, beta 0
-    adadm    ``BN(f(BN(x))) * exp(gamma * log std(x) + beta) + x``, at the start gamma 1, beta 0
+    adq      ``f(BN(x)) * (gamma * std(x) + beta) + x``, initially gamma 1.5, beta 0
+    adadm    ``BN(f(BN(x))) * exp(gamma * log std(x) + beta) + x``, initially gamma 1, beta 0
     batch    ``f(BN(x)) + x``
     none     ``f(x) + x``
     ======== =================================================================================
@@ -80,7 +80,7 @@ class ADQ(nn.Module):
             self.beta = nn.Parameter(torch.zeros(1))
 
     def factor(self, std: Tensor) -> Tensor:
-        """What the branch is multiplied by, for the standard deviation of x; norms ``adq`` and ``adadm``."""
+        """The factor of the branch, from the standard deviation of x; for the norms ``adq`` and ``adadm``."""
         if self.norm == "adq":
             return self.gamma * std + self.beta
         return torch.exp(self.gamma * torch.log(std.clamp_min(1e-12)) + self.beta)

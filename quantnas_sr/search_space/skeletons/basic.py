@@ -8,7 +8,7 @@ from quantnas_sr.search_space.space import SearchSpace, register_search_space
 
 
 class BasicCell(nn.Module):
-    """Two layers in a row beside one: ``body_1(body_0(x)) + skip(x)``."""
+    """Two layers in sequence, in parallel with a third one: ``body_1(body_0(x)) + skip(x)``."""
 
     def __init__(self, fill: Fill, num_feat: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The plain search space: convolutions in a row at low resolution, for integers from the first layer to the last.
+"""The plain search space: a chain of convolutions at low resolution, which can be computed in integers throughout.
 
 After ABPN (Du et al., arXiv:2105.09750) and QuickSRNet (Berger et al., arXiv:2303.04336).
 """
@@ -11,7 +11,7 @@ from quantnas_sr.search_space.space import SearchSpace, register_search_space
 
 
 class Anchor(nn.Module):
-    """Every channel of the image s^2 times, which a pixel shuffle turns into nearest-neighbour upscaling (ABPN)."""
+    """Repeats every channel s^2 times, which a pixel shuffle turns into nearest-neighbour upscaling (ABPN)."""
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -23,10 +23,10 @@ class Anchor(nn.Module):
 
 
 class PlainSkeleton(nn.Module):
-    """``pixel_shuffle(upsample(body(head(image))) + anchor)``, the anchor being the image's channels repeated.
+    """``pixel_shuffle(upsample(body(head(image))) + anchor)``; the anchor is the image with repeated channels.
 
-    No normalisation and no sums around layers. Every body slot has alphas of its own; with ``skip_connect`` among the
-    candidates the search chooses the depth.
+    There is no normalisation, and no residual connection around layers. Every body slot has alphas of its own; with
+    ``skip_connect`` among the candidates, the search also chooses the depth.
 
     Args:
         fill: makes the module of a slot.

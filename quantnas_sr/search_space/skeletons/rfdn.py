@@ -1,4 +1,4 @@
-"""The RFDN search space: residual feature distillation (Liu, Tang, Wu, 2020) with its convolutions left open."""
+"""The RFDN search space: residual feature distillation (Liu, Tang, Wu, 2020) with searched convolutions."""
 
 from typing import List
 
@@ -12,7 +12,7 @@ from quantnas_sr.search_space.skeletons.esa import ESA
 from quantnas_sr.search_space.slots import Fill
 from quantnas_sr.search_space.space import SearchSpace, register_search_space
 
-#: Width of the convolutions that are not searched.
+#: Bit width of the convolutions that are not searched.
 FIXED_BITS = 8
 
 
@@ -22,7 +22,7 @@ def fixed_conv(in_channels: int, out_channels: int, kernel_size: int, **kwargs) 
 
 
 def repeat_channels(image: Tensor, channels: int) -> Tensor:
-    """The image's channels over and over up to ``channels``: (N, 3, H, W) -> (N, channels, H, W)."""
+    """Repeat the image's channels until there are ``channels``: (N, 3, H, W) -> (N, channels, H, W)."""
     return image.repeat(1, -(-channels // image.shape[1]), 1, 1)[:, :channels]
 
 
@@ -58,7 +58,7 @@ class RFDNSkeleton(nn.Module):
         scale: s, 2, 3 or 4.
         num_feat: C, at least 4.
         num_block: number of cells.
-        norm: of `ADQ`, around each cell.
+        norm: of the `ADQ` around each cell.
     """
 
     def __init__(self, fill: Fill, scale: int, num_feat: int, num_block: int, norm: str) -> None:
