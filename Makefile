@@ -9,9 +9,9 @@ PIP := .venv/bin/python -m pip
 demo: $(INSTALLED)
 	.venv/bin/python examples/demo.py
 
-# One thread: a second one that waits for a busy core costs more than it brings.
+# Two processes of one thread each: a thread that waits for a busy core costs more than it brings.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 # About twenty minutes, in which the machine must be left alone.
 bench: $(INSTALLED)

@@ -1,5 +1,6 @@
 """One thread and a fixed seed for every test, and networks small enough to build in an instant."""
 
+from contextlib import suppress
 from typing import Any, Callable, Dict
 
 import pytest
@@ -8,6 +9,9 @@ import torch
 from quantnas_sr.search_space import Genotype, Supernet, get_search_space
 
 torch.set_num_threads(1)
+with suppress(ImportError):
+    # Its import shuts down all log handlers that there are, and absl's closes the stream that pytest captures.
+    import submitit  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The tables of `tables` in Markdown, for ``docs/options.md``.
+"""The tables of `tables` in Markdown, for ``docs/basicsr_options.md``.
 
 ``python -m quantnas_sr.options.documentation`` prints them.
 """

@@ -10,19 +10,26 @@ _IDENTITY_NOISE = 0.25
 
 
 class ConvSpec(NamedTuple):
-    """One convolution of an operation: stride 1, padding that keeps the size.
-
-    The first five fields follow from the operation's name, the others from the `ConvStyle` of its slot.
-    """
+    """The shape of one convolution of an operation: stride 1, padding that keeps the size."""
 
     in_channels: int
     out_channels: int
     kernel_size: Tuple[int, int]
     groups: int = 1
     dilation: int = 1
-    bias: bool = False
-    activation_quantizer: str = "hwgq"
-    identity: bool = False
+
+
+class StyledConv(NamedTuple):
+    """One convolution of a slot: the fields of `ConvSpec`, and what the `ConvStyle` of the slot says of it."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Tuple[int, int]
+    groups: int
+    dilation: int
+    bias: bool
+    activation_quantizer: str
+    identity: bool
 
 
 class ConvStyle(NamedTuple):
@@ -45,12 +52,9 @@ class ConvStyle(NamedTuple):
         """Whether all operations of the slot can share one quantized input: with HWGQ, which has no parameters."""
         return self.activation_quantizer == "hwgq" and not self.reads_image
 
-    def applied(self, specs: Sequence[ConvSpec]) -> List[ConvSpec]:
+    def applied(self, specs: Sequence[ConvSpec]) -> List[StyledConv]:
         """The convolutions of an operation, first to last, in this style."""
-        styled = [
-            spec._replace(bias=self.bias, activation_quantizer=self.activation_quantizer, identity=self.identity)
-            for spec in specs
-        ]
+        styled = [StyledConv(*spec, self.bias, self.activation_quantizer, self.identity) for spec in specs]
         if self.reads_image and styled:
             styled[0] = styled[0]._replace(activation_quantizer="image")
         return styled
@@ -61,7 +65,7 @@ PAPER_STYLE = ConvStyle()
 
 
 @torch.no_grad()
-def initialize(conv: nn.Conv2d, spec: ConvSpec) -> None:
+def initialize(conv: nn.Conv2d, spec: StyledConv) -> None:
     """Start a new convolution near the identity if ``spec`` says so: a dirac kernel and noise. Biases start at zero.
 
     A chain of such convolutions is close to the identity, so that a deep network trains without residual connections

@@ -11,9 +11,9 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, nearest
-from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle, StyledConv
 
-ConvFactory = Callable[[ConvSpec], nn.Module]
+ConvFactory = Callable[[StyledConv], nn.Module]
 
 
 class _Family(NamedTuple):
@@ -137,8 +137,8 @@ def convolutions(name: str, in_channels: int, out_channels: int, num_feat: int) 
     Raises:
         OptionError: unknown name, or channels that its groups or divisor do not divide.
 
-    >>> [spec[:3] for spec in convolutions("conv_3x1_1x3", 36, 48, 36)]
-    [(36, 36, (3, 1)), (36, 48, (1, 3))]
+    >>> [tuple(spec) for spec in convolutions("conv_3x1_1x3", 36, 48, 36)]
+    [(36, 36, (3, 1), 1, 1), (36, 48, (1, 3), 1, 1)]
     """
     family, match = _parse(check_operation(name))
     specs = family.convolutions(match, in_channels, num_feat, out_channels)

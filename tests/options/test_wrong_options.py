@@ -309,12 +309,12 @@ def test_text_that_is_a_number_becomes_one_everywhere_and_names_stay_text(projec
 
 
 def test_commands_read_numbers_that_are_written_as_text(project):
-    from quantnas_sr.options.described import described_network
+    from quantnas_sr.options.described import network_of_file
     from quantnas_sr.options.read import cost_size, supernet_of
 
     network = {"type": "RFDN", "num_feat": "4e0", "num_block": 1, "img_range": "2.55e2"}
     (project.folder / "numbers.yml").write_text(yaml.safe_dump({"network_g": network}))
-    assert described_network(project.folder / "numbers.yml").img_range == 255
+    assert network_of_file(project.folder / "numbers.yml").img_range == 255
     search = {"network_g": {"type": "QuantNASSupernet", "search_space": "basic", "num_feat": "6e0", "num_block": "1e0"}}
     search["train"] = {"hardware_opt": {"size": ["1e1", "2e1"]}}
     (project.folder / "numbers.yml").write_text(yaml.safe_dump(search))

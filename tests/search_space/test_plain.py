@@ -8,7 +8,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.errors import GenotypeError, OptionError
 from quantnas_sr.quantization import QuantConv2d, calibrate_on, is_calibrated
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Supernet, get_search_space
-from quantnas_sr.search_space.conv_spec import ConvSpec
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec
 from quantnas_sr.search_space.mixing.multi_bit_conv import NoiseConv2d
 
 MIXERS = ("noise", "shared", "separate")
@@ -196,8 +196,8 @@ def test_a_checkpoint_of_another_quantizer_is_refused():
         DerivedNetwork(genotype()).load_state_dict(DerivedNetwork(other).state_dict())
 
 
-def test_a_spec_is_the_papers_by_default():
-    spec = ConvSpec(3, 8, (3, 3))
+def test_the_style_of_a_slot_is_the_papers_by_default():
+    (spec,) = PAPER_STYLE.applied([ConvSpec(3, 8, (3, 3))])
     assert (spec.bias, spec.activation_quantizer, spec.identity) == (False, "hwgq", False)
 
 

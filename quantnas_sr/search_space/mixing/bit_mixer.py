@@ -10,7 +10,7 @@ from typing import Dict, Optional, Sequence, Type
 from torch import Tensor, nn
 
 from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d, full_precision_activation, same_padding
-from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle, initialize
+from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvStyle, StyledConv, initialize
 from quantnas_sr.search_space.mixing.multi_bit_conv import (
     LayerInput,
     MultiBitConv2d,
@@ -21,7 +21,7 @@ from quantnas_sr.search_space.mixing.multi_bit_conv import (
 from quantnas_sr.search_space.operations import build_operation
 
 
-def float_convolution(spec: ConvSpec) -> nn.Conv2d:
+def float_convolution(spec: StyledConv) -> nn.Conv2d:
     """The convolution of an operation in full precision: stride 1, height and width are kept."""
     padding = same_padding(spec.kernel_size, spec.dilation)
     conv = nn.Conv2d(*spec[:3], padding=padding, dilation=spec.dilation, groups=spec.groups, bias=spec.bias)
@@ -90,11 +90,11 @@ class JointBitMixer(nn.Module):
         self.shares_input = style.shares_input
         self.operation = build_operation(name, in_channels, out_channels, num_feat, self._convolution, style)
 
-    def _convolution(self, spec: ConvSpec) -> MultiBitConv2d:
+    def _convolution(self, spec: StyledConv) -> MultiBitConv2d:
         activation = full_precision_activation() if FULL_PRECISION in self.bits else None
         return self.conv(float_convolution(spec), self.bits, activation, spec.activation_quantizer, **self._more(spec))
 
-    def _more(self, spec: ConvSpec) -> Dict[str, bool]:
+    def _more(self, spec: StyledConv) -> Dict[str, bool]:
         """Further arguments of ``conv``, which only one subclass has."""
         return {}
 
@@ -127,7 +127,7 @@ class SharedBitMixer(JointBitMixer):
 
     conv = SharedConv2d
 
-    def _more(self, spec: ConvSpec) -> Dict[str, bool]:
+    def _more(self, spec: StyledConv) -> Dict[str, bool]:
         return {"trained": spec.identity}
 
 
@@ -146,7 +146,7 @@ def quantized_operation(
 ) -> nn.Module:
     """The operation of a derived network: every convolution is a `QuantConv2d` of ``bits`` bits."""
 
-    def quantized_convolution(spec: ConvSpec) -> QuantConv2d:
+    def quantized_convolution(spec: StyledConv) -> QuantConv2d:
         conv = QuantConv2d(
             *spec[:3],
             bits,
