@@ -11,6 +11,7 @@ from quantnas_sr.checkpoints import load_network
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.mixed_precision.base_network import build_arch
 from quantnas_sr.options.base import load_options
+from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.search_space import DerivedNetwork, Genotype, SearchNetwork, Supernet
 
 _CHECKPOINTS, _TEXTS = (".pth", ".pt"), (".yml", ".yaml", ".json")
@@ -31,6 +32,7 @@ def network_of_file(path: Union[str, Path]) -> nn.Module:
         raise OptionError(f"{path}: does not describe a network. Allowed: {_ALLOWED}")
     data = _plain_data(path)
     if "network_g" in data or _OF_OPTIONS & data.keys():
+        to_numbers(data)
         return _of_options(data.get("network_g"), f"{path}: network_g")
     if _is_bits_by_layer(data):
         return _of_bits_by_layer(data, path)
