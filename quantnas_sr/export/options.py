@@ -6,10 +6,8 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
+from quantnas_sr.pth import PARAM_KEYS
 from quantnas_sr.values.arguments import check_word
-
-#: Keys under which BasicSR saves the weights of a network, and their moving average.
-PARAM_KEYS = ("params", "params_ema")
 
 _Folder = Union[str, os.PathLike]
 #: By option, the noun for its values in messages, and the allowed values.
