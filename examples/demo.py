@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 from quantnas_sr.cost import count
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.report import bicubic, draw_crops
-from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype
+from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.system.files import written_aside
 
 TRAIN = ("astronaut.png", "camera.png", "hubble_deep_field.jpg", "ihc.png")
@@ -110,10 +111,7 @@ def compare() -> Dict[str, List[Score]]:
 def table(scores: Dict[str, List[Score]]) -> str:
     """The results in Markdown."""
     genotype = Genotype.load(GENOTYPE)
-    all_8_bits = Genotype(
-        *(genotype.search_space, genotype.scale, genotype.num_feat, genotype.num_block, genotype.norm),
-        slots={name: Choice(choice.operation, 8) for name, choice in genotype.slots.items()},
-    )
+    all_8_bits = replace(genotype, slots={name: choice._replace(bits=8) for name, choice in genotype.slots.items()})
     ours, eight = (count(DerivedNetwork(g)) for g in (genotype, all_8_bits))
     mean = {key: Score(*np.mean(values, axis=0)) for key, values in scores.items()}
     return (
@@ -134,7 +132,7 @@ def speed_up() -> str:
         found = row["measured"]
         if row["network"] == "integer":
             faster = f"{found['times_faster_than_float']:.2f} times as fast as in float"
-            where = f"{found['runtime']}, {row['width']}x{row['height']}, ADQ {row['adq']}, {row['outputs']} outputs"
+            where = f"{found['runtime']}, {row['width']}x{row['height']}, {row['outputs']} outputs"
             lines.append(f"{where}: {found['ms']:.0f} ms, {faster}\n")
     return "\n" + "".join(lines)
 

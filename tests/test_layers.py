@@ -41,7 +41,7 @@ NARROW = {
     "input_shapes": {"errors"},
     "registration": set(),
     "images": {"errors"},
-    "quantization": {"errors"},
+    "quantization": {"errors", "system"},
     "search_space": {"quantization", "errors", "system", "pth"},
 }
 #: Words of a search that nothing below it may say.

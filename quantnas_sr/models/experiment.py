@@ -16,6 +16,7 @@ from torch import Tensor
 from quantnas_sr.errors import CheckpointError, DataError
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
+from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
 from quantnas_sr.models.metrics import MetricsFile, plain
 from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
@@ -23,12 +24,16 @@ from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.pth import read_pth
+from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import METRIC_REGISTRY
 from quantnas_sr.system.files import written_aside
 
 
 class ExperimentModel(SRModel):
     """`SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
+
+    Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last ``train:
+    precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
 
     A training state also holds the states of the random generators and of the gradient scaler, the best metrics, and
     the options, so that a resumed run knows what has changed. The results of validations are in ``metrics.json`` in the
@@ -56,8 +61,40 @@ class ExperimentModel(SRModel):
         self.iteration = current_iter
         super().update_learning_rate(current_iter, warmup_iter)
 
+    def init_training_settings(self) -> None:
+        """As BasicSR's, with the batches that statistics are computed anew from."""
+        super().init_training_settings()
+        count = self.opt["train"].get("precise_bn", PRECISE_BN)
+        self.recent_batches = RecentBatches(count if batch_norms(self.net_g) else 0)
+        self._statistics_are_current = False
+
+    def trained_networks(self) -> List[torch.nn.Module]:
+        """The network and, where there is one, its moving average, without wrappers."""
+        networks = [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]
+        return [self.get_bare_model(network) for network in networks]
+
+    def recompute_statistics(self) -> None:
+        """Make the statistics of batch normalisation those of the weights as they are. All processes call this."""
+        if not self.is_train or self._statistics_are_current:
+            return
+        for network in self.trained_networks():
+            self.recent_batches.recompute(network)
+        self._statistics_are_current = True
+
+    def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
+        """As BasicSR's, with the statistics that belong to the weights."""
+        self.recompute_statistics()
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """As BasicSR's, with the statistics that belong to the weights."""
+        self.recompute_statistics()
+        super().save(epoch, current_iter)
+
     def optimize_parameters(self, current_iter: int) -> None:
         """BasicSR's training step, in the precision of ``train: amp``."""
+        self.recent_batches.add(self.lq)
+        self._statistics_are_current = False
         optimizer = self.optimizer_g
         self.optimizer_g = ScaledOptimizer(optimizer, self.precision)
         try:
@@ -164,8 +201,11 @@ class ExperimentModel(SRModel):
 
     @master_only
     def save_network(self, net, net_label: str, current_iter: int, param_key="params") -> None:
-        """As BasicSR's, in one step."""
+        """As BasicSR's, in one step; the last network of a run with its expanded weights folded."""
         label = "latest" if current_iter == -1 else current_iter
+        if current_iter == -1:
+            net = [without_expansion(self.get_bare_model(one)) for one in (net if isinstance(net, list) else [net])]
+            param_key = param_key if isinstance(param_key, list) else [param_key]
         with self._saved_aside("models", f"{net_label}_{label}.pth"):
             super().save_network(net, net_label, current_iter, param_key)
 
@@ -183,6 +223,7 @@ class ExperimentModel(SRModel):
             state["options"] = self.recorded_options
             state["optimizer_types"] = [type(optimizer).__name__ for optimizer in self.optimizers]
             state["parameter_names"] = self.parameter_names()
+            state["recent_batches"] = self.recent_batches.state_dict()
             state.update(self.extra_state())
             torch.save(state, aside)
 
@@ -206,6 +247,7 @@ class ExperimentModel(SRModel):
             self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):
             self.best_metric_results = self._still_comparable(resume_state)
+        self.recent_batches.load_state_dict(resume_state.get("recent_batches", ()))
         if "random" in resume_state:
             set_random_state(resume_state["random"])
 

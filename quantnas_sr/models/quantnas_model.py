@@ -14,6 +14,7 @@ from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
+from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import MODEL_REGISTRY
 
 #: By default the images of so many iterations, or of a tenth of the training where that is less, set the steps of
@@ -38,7 +39,7 @@ class QuantNASModel(ExperimentModel):
         self._log_cost()
 
     def _log_cost(self) -> None:
-        network = self.get_bare_model(self.net_g)
+        network = without_expansion(self.get_bare_model(self.net_g))
         try:
             cost = count(network)
         except NetworkError as error:
@@ -86,8 +87,8 @@ class QuantNASModel(ExperimentModel):
 
     def _start_calibration(self) -> None:
         self._set_quantize(True)
-        for network in self._networks():
-            observe_inputs(self.get_bare_model(network))
+        for network in self.trained_networks():
+            observe_inputs(network)
 
     @torch.no_grad()
     def _observe(self) -> None:
@@ -95,8 +96,8 @@ class QuantNASModel(ExperimentModel):
 
     @torch.no_grad()
     def _end_calibration(self) -> None:
-        for network in self._networks():
-            calibrate_inputs(self.get_bare_model(network))
+        for network in self.trained_networks():
+            calibrate_inputs(network)
         self._calibration_batches = []
         if hasattr(self, "net_g_ema"):
             self.model_ema(decay=0)
@@ -137,9 +138,6 @@ class QuantNASModel(ExperimentModel):
             buffer.copy_(value)
         self._calibration_batches = list(batches)
 
-    def _networks(self) -> List[torch.nn.Module]:
-        return [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]
-
     def _set_quantize(self, quantize: bool) -> None:
-        for network in self._networks():
+        for network in self.trained_networks():
             set_quantize(network, quantize)

@@ -51,8 +51,10 @@ class QuantNASSearchModel(ExperimentModel):
     ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
     have an optimizer of their own, whose learning rate is constant. At every checkpoint and at the end the current
     genotype is written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``); that of a
-    `QuantizedSupernet` is bit widths by layer, in ``bits_by_layer.yml`` (and ``bits_by_layer/<iteration>.yml``). With a
-    budget, the penalty is adapted during the search, and the genotype is the most probable one that costs no more.
+    `QuantizedSupernet` is bit widths by layer, in ``bits_by_layer.yml`` (and ``bits_by_layer/<iteration>.yml``). The
+    network of this genotype, with the weights of the supernet, is ``models/net_derived_<iteration>.pth``, which a
+    training can start from. With a budget, the penalty is adapted during the search, and the genotype is the most
+    probable one that costs no more.
 
     Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
@@ -154,12 +156,29 @@ class QuantNASSearchModel(ExperimentModel):
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the current genotype, networks and training state."""
-        self._save_genotype(current_iter)  # first, because deriving a network draws random numbers
+        self.recompute_statistics()
+        genotype = self.genotype(current_iter)
+        self._save_genotype(genotype, current_iter)
+        if self.last_batch is not None:
+            with self._random_numbers_untouched():
+                self.save_network(self._derived(genotype, self.last_batch), "net_derived", current_iter)
         super().save(epoch, current_iter)
 
+    @contextmanager
+    def _random_numbers_untouched(self) -> Iterator[None]:
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.opt["manual_seed"])
+            yield
+
+    def _derived(self, genotype: Any, batch: Tensor) -> nn.Module:
+        """The network of a genotype; a batch sets those steps of activations that the search does not train."""
+        derived = self.supernet.derive(genotype)
+        calibrate_on(derived, batch.to(self.device))
+        self.recent_batches.recompute(derived)
+        return derived
+
     @master_only
-    def _save_genotype(self, current_iter: int) -> None:
-        genotype = self.genotype(current_iter)
+    def _save_genotype(self, genotype: Any, current_iter: int) -> None:
         label = "latest" if current_iter == -1 else current_iter
         genotype.save(self.experiment_folder / genotype.folder_name / f"{label}.yml")
         path = self.experiment_folder / genotype.file_name
@@ -188,15 +207,18 @@ class QuantNASSearchModel(ExperimentModel):
         return self.supernet.genotype(origin, self._choice())
 
     def extra_state(self) -> Dict[str, Any]:
-        """How far the search is, the penalty that a budget has adapted, and what noise is drawn from."""
+        """How far the search is, the penalty of a budget, what noise is drawn from, and what derived networks read."""
         pools = noise_pools(self.supernet)
         state = {"search": self.schedule.state_dict(), "noise": [pool.state_dict() for pool in pools]}
+        if self.last_batch is not None:
+            state["last_batch"] = self.last_batch.cpu()
         if self.cri_hardware.budget:
             state["hardware_penalty"] = self.cri_hardware.penalty.state_dict()
         return state
 
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
-        """As for every model, where the search had come to: schedules, penalty and noise."""
+        """As for every model, where the search had come to: schedules, penalty, noise and last batch."""
+        self.last_batch = resume_state.get("last_batch")
         if "search" in resume_state:
             self._resume_schedule(resume_state["iter"], resume_state["search"])
         if self.cri_hardware.budget and "hardware_penalty" in resume_state:
@@ -222,15 +244,12 @@ class QuantNASSearchModel(ExperimentModel):
         The metrics of the derived network are named ``<dataset>_derived``. The random generators of training are not
         touched. Steps of activations that the search does not train are set by the last training batch.
         """
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(self.opt["manual_seed"])
+        with self._random_numbers_untouched():
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             options = dataloader.dataset.opt
             name, supernet = options["name"], self.net_g
-            derived = self.supernet.derive(self.genotype(current_iter))
             batch = next(iter(dataloader))["lq"] if self.last_batch is None else self.last_batch
-            calibrate_on(derived, batch.to(self.device))
+            derived = self._derived(self.genotype(current_iter), batch)
             options["name"], self.net_g = f"{name}_derived", derived
             try:
                 super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)

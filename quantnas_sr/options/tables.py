@@ -90,8 +90,9 @@ SR_TRAIN: Table = {
     "pixel_opt": Key(optional(MAPPING), "`type` of a registered loss, and its arguments"),
     "perceptual_opt": Key(optional(MAPPING), "`type` of a registered loss, and its arguments"),
 }
-_CLIP_AND_AMP: Table = {
+_EVERY_TRAIN: Table = {
     "grad_clip": Key(optional(_POSITIVE), "largest gradient norm in a step of the weights"),
+    "precise_bn": Key(whole(at_least=0, at_most=10**4), "training batches that statistics of BatchNorm are taken from"),
     "amp": Key(optional(words(*AMP_TYPES)), "mixed precision of the training passes"),
 }
 #: Of ``train:``, what `QuantNASSearchModel` reads beside them.
@@ -101,14 +102,14 @@ SEARCH_TRAIN: Table = {
     "alpha_warmup": Key(_SHARE, "share of total_iter before the first step of the alphas"),
     "hardware_opt": Key(MAPPING, "loss of the expected cost", "train"),
     "entropy_opt": Key(MAPPING, "loss of the alphas' entropy", "train"),
-    **_CLIP_AND_AMP,
+    **_EVERY_TRAIN,
 }
 #: Of ``train:``, what `QuantNASModel` reads beside them.
 QAT_TRAIN: Table = {
     "fp_warmup": Key(_SHARE, "share of total_iter in full precision"),
     "calibration_iter": Key(whole(at_least=0), "iterations that set the steps of activations"),
     "step_lr": Key(optional(number(above=0, at_most=1)), "learning rate of a step, as a share of the step"),
-    **_CLIP_AND_AMP,
+    **_EVERY_TRAIN,
 }
 #: The keys of ``train:`` by model.
 TRAIN: Mapping[str, Table] = {

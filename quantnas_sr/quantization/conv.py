@@ -3,13 +3,15 @@
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from quantnas_sr.errors import CalibrationError, OptionError
 from quantnas_sr.quantization.channel_scale import least_error_channel_scale, scaled_weight
+from quantnas_sr.quantization.expansion import adapt_keys
 from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer
 from quantnas_sr.quantization.lsq import LSQWeight
 from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
+from quantnas_sr.system.distributed import take_from_first_process
 
 FULL_PRECISION = 32
 QUANTIZED_WIDTHS = range(2, 17)
@@ -157,15 +159,19 @@ class QuantConv2d(nn.Conv2d):
             self.weight_quantizer.init_step(self.weight)
 
     @torch.no_grad()
-    def calibrate(self) -> None:
-        """Set channel scales, steps and zero point to those of least error for the inputs that were observed."""
+    def calibrate(self, synchronize: bool = True) -> None:
+        """Set channel scales, steps and zero point to those of least error for the inputs that were observed.
+
+        Args:
+            synchronize: whether processes that train together take those of the first process. All must call this then.
+        """
         seen = self.input_quantizer.seen()
         if seen is not None:
             self.channel_scale.copy_(least_error_channel_scale(seen, self.weight, self.bits, self.groups))
-            if distributed.is_available() and distributed.is_initialized():
-                distributed.broadcast(self.channel_scale, src=0)
+            if synchronize:
+                take_from_first_process(self.channel_scale)
             self.weight_quantizer.init_step(self.scaled_weight())
-        self.input_quantizer.calibrate(self.channel_scale)
+        self.input_quantizer.calibrate(self.channel_scale, synchronize)
 
     @property
     def scales_channels(self) -> bool:
@@ -204,6 +210,7 @@ class QuantConv2d(nn.Conv2d):
         return self._conv_forward(x, weight, self.quantized_bias())
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        adapt_keys(state_dict, prefix, self)
         if self.channel_scale is not None:
             # older versions have another name for it, and a search of bit widths has none
             given = state_dict.pop(f"{prefix}smoothing", torch.ones_like(self.channel_scale))
@@ -256,7 +263,7 @@ def observe_inputs(network: nn.Module) -> None:
 
 @torch.no_grad()
 def calibrate_on(network: nn.Module, batch: Tensor) -> None:
-    """Set trained steps of activations that are not set yet to where they lose least of a batch.
+    """Set trained steps of activations that are not set yet to where they lose least of a batch, in this process alone.
 
     Args:
         network: in any mode, which it keeps.
@@ -270,12 +277,16 @@ def calibrate_on(network: nn.Module, batch: Tensor) -> None:
     for _, quantizer in _trained_steps(network):
         quantizer.train()
     network(batch)
-    calibrate_inputs(network)
+    calibrate_inputs(network, synchronize=False)
     network.train(was_training)
 
 
-def calibrate_inputs(network: nn.Module) -> None:
-    """Set steps, zero points and channel scales from the inputs since `observe_inputs`, and quantize again."""
+def calibrate_inputs(network: nn.Module, synchronize: bool = True) -> None:
+    """Set steps, zero points and channel scales from the inputs since `observe_inputs`, and quantize again.
+
+    Args:
+        synchronize: whether processes that train together take those of the first process. All must call this then.
+    """
     for layer, _ in _trained_steps(network):
         layer.quantize = True
-        layer.calibrate()
+        layer.calibrate(synchronize)

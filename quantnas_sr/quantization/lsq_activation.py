@@ -3,13 +3,14 @@
 from typing import Any, Dict, Optional, Tuple
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from quantnas_sr.errors import CalibrationError
 from quantnas_sr.quantization.calibration import RangeObserver
 from quantnas_sr.quantization.lsq import LSQFunction, to_int
 from quantnas_sr.quantization.rounding import Rounding
 from quantnas_sr.quantization.step_exponent import exponent_of, step_of
+from quantnas_sr.system.distributed import take_from_first_process
 
 
 class LSQActivation(nn.Module):
@@ -89,22 +90,22 @@ class LSQActivation(nn.Module):
         return self._seen if self._seen is not None and self._seen.samples else None
 
     @torch.no_grad()
-    def calibrate(self, channel_scale: Optional[Tensor] = None) -> None:
+    def calibrate(self, channel_scale: Optional[Tensor] = None, synchronize: bool = True) -> None:
         """Set step and zero point to those of least squared error for the values seen since `observe`.
 
-        If none were seen, nothing changes. Processes that train together take those of the first process.
+        If none were seen, nothing changes.
 
         Args:
             channel_scale: what the channels of the input will be divided by from now on, (C,).
+            synchronize: whether processes that train together take those of the first process. All must call this then.
         """
         seen, self._seen = self.seen(), None
         if seen is None:
             return
         step, zero_point = seen.least_error_range(self.bits, channel_scale)
         step, zero_point = step.reshape(1), zero_point.reshape(1).to(self.zero_point.dtype)
-        if distributed.is_available() and distributed.is_initialized():
-            for tensor in (step, zero_point):
-                distributed.broadcast(tensor, src=0)
+        if synchronize:
+            take_from_first_process(step, zero_point)
         self.set_step(step)
         self.zero_point.copy_(zero_point)
 

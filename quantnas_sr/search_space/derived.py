@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from quantnas_sr.errors import CalibrationError, GenotypeError
 from quantnas_sr.pth import EXTRA_STATE, description_in, read_state
-from quantnas_sr.quantization import naming_layer
+from quantnas_sr.quantization import QuantConv2d, naming_layer
+from quantnas_sr.quantization.expansion import expand
 from quantnas_sr.search_space.genotype import Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import quantized_operation
 from quantnas_sr.search_space.slots import Slot
-from quantnas_sr.search_space.space import get_search_space
+from quantnas_sr.search_space.space import check_positive, get_search_space
 
 
 class DerivedNetwork(nn.Module):
@@ -21,16 +22,22 @@ class DerivedNetwork(nn.Module):
 
     Args:
         genotype: a genotype, its file, or its plain data.
+        expansion: train every weight as a sum with a product of two matrices of this width, see `quantization.expansion`;
+            0 for the weights alone. A checkpoint of either kind loads into the other, and the last one of a training
+            holds the sums.
 
     Raises:
         GenotypeError: the genotype cannot be read, or belongs to another search space than this class.
+        OptionError: ``expansion`` is not a whole number of at least 0.
     """
 
     #: The search space that the genotype must have; None allows any.
     search_space: Optional[str] = None
 
-    def __init__(self, genotype: Union[str, Path, Mapping[str, Any], Genotype]) -> None:
+    def __init__(self, genotype: Union[str, Path, Mapping[str, Any], Genotype], expansion: int = 0) -> None:
         super().__init__()
+        if expansion:
+            check_positive("expansion", expansion)
         self.genotype = Genotype.of(genotype)
         given = self.genotype.search_space
         if self.search_space not in (None, given):
@@ -45,6 +52,9 @@ class DerivedNetwork(nn.Module):
             return quantized_operation(operation, in_channels, out_channels, g.num_feat, bits, style)
 
         self.skeleton = space.build(fill, g.scale, g.num_feat, g.num_block, g.norm)
+        if expansion:
+            for layer in [module for module in self.skeleton.modules() if isinstance(module, QuantConv2d)]:
+                expand(layer, expansion)
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W)."""

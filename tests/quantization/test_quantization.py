@@ -313,6 +313,7 @@ def test_processes_that_train_together_start_from_the_range_of_the_first(monkeyp
         tensor.fill_(3)
 
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
     quantizer = calibrated(4, activations(False))
     assert (int(quantizer.zero_point), float(quantizer.step.detach())) == (3, pytest.approx(3))

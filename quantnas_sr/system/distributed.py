@@ -1,0 +1,23 @@
+"""Tensors that processes which train together agree on. Without such processes nothing happens."""
+
+from torch import Tensor, distributed
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def take_from_first_process(*tensors: Tensor) -> None:
+    """Overwrite tensors with those of the first process. All processes must call this."""
+    if processes() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, src=0)
+
+
+def average_over_processes(*tensors: Tensor) -> None:
+    """Overwrite tensors with their mean over all processes. All processes must call this."""
+    if processes() > 1:
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+            tensor.div_(processes())
