@@ -1,8 +1,8 @@
 """Statistics of batch normalisation that belong to the weights as they are (PreciseBN).
 
-The running statistics of `torch.nn.BatchNorm2d` average over the last iterations, in which the weights were others. With
-quantized layers and large learning rates this costs several dB in evaluation mode. Averaging over some batches with the
-weights held fixed mends it (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1).
+The running statistics of `torch.nn.BatchNorm2d` average over the last iterations, in which the weights were others.
+With quantized layers and large learning rates this costs several dB in evaluation mode. Averaging over some batches
+with the weights held fixed mends it (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3.1).
 """
 
 from collections import deque

@@ -32,8 +32,8 @@ from quantnas_sr.system.files import written_aside
 class ExperimentModel(SRModel):
     """`SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
 
-    Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last ``train:
-    precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
+    Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last
+    ``train: precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
 
     A training state also holds the states of the random generators and of the gradient scaler, the best metrics, and
     the options, so that a resumed run knows what has changed. The results of validations are in ``metrics.json`` in the

@@ -22,9 +22,9 @@ class DerivedNetwork(nn.Module):
 
     Args:
         genotype: a genotype, its file, or its plain data.
-        expansion: train every weight as a sum with a product of two matrices of this width, see `quantization.expansion`;
-            0 for the weights alone. A checkpoint of either kind loads into the other, and the last one of a training
-            holds the sums.
+        expansion: train every weight as a sum with a product of two matrices of this width, see
+            `quantization.expansion`; 0 for the weights alone. A checkpoint of either kind loads into the other, and the
+            last one of a training holds the sums.
 
     Raises:
         GenotypeError: the genotype cannot be read, or belongs to another search space than this class.

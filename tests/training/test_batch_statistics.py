@@ -32,7 +32,9 @@ def test_statistics_are_averages_over_the_batches_with_the_weights_as_they_are()
     var = torch.stack([x.var((0, 2, 3)) for x in first]).mean(0)
     torch.testing.assert_close(network[1].running_mean, mean)
     torch.testing.assert_close(network[1].running_var, var)
-    normalized = [network[3](nn.functional.batch_norm(x, None, None, network[1].weight, network[1].bias, True)) for x in first]
+    normalized = [
+        network[3](nn.functional.batch_norm(x, None, None, network[1].weight, network[1].bias, True)) for x in first
+    ]
     torch.testing.assert_close(network[4].running_mean, torch.stack([x.mean((0, 2, 3)) for x in normalized]).mean(0))
 
 
