@@ -51,7 +51,7 @@ setup(
         "report": report,
         "sweep": sweep,
         "spandrel": spandrel,
-        "test": ["pytest", "pytest-xdist", *export, *report, *sweep, *spandrel],
+        "test": ["pytest", "pytest-xdist>=3.2", *export, *report, *sweep, *spandrel],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

@@ -232,12 +232,12 @@ def _metadata(network: nn.Module, options: ExportOptions, widths: Sequence[int])
 
 
 def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:
-    import onnx_ir as ir
+    from quantnas_sr.export.onnx_graph.graph import write
 
     runtimes, left_out = usable_runtimes(_CHECK)
     try:
         with written_aside(output) as aside:
-            ir.save(model, aside)
+            write(model, aside)
             agreements = _agreements(network, aside, runtimes, images)
             size = aside.stat().st_size
     except OSError as error:

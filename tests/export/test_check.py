@@ -1,7 +1,7 @@
 """The check of an exported file: every image, every layer, every call of a layer; and its words are true."""
 
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Tuple
 
 import numpy as np
 import pytest
@@ -204,13 +204,20 @@ def test_the_weight_of_a_layer_is_in_the_file_once(network):
     assert len(weights) == 1
 
 
+@pytest.fixture(scope="module")
+def of_three_calls(tmp_path_factory: pytest.TempPathFactory) -> Tuple[QuantizedArch, Path]:
+    """A network that calls a layer three times, and its exported file."""
+    folder, network = tmp_path_factory.mktemp("three_calls"), recurrent(calls=3)
+    export(saved(network, folder / "net.pth"), folder / "net.onnx")
+    return network, folder / "net.onnx"
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_wrong_integer_of_one_call_is_found_and_the_call_is_named(number, runtime, tmp_path):
-    network = recurrent(calls=3)
+def test_a_wrong_integer_of_one_call_is_found_and_the_call_is_named(number, runtime, of_three_calls, tmp_path):
+    network, exported = of_three_calls
     path = tmp_path / "net.onnx"
-    export(saved(network, tmp_path / "net.pth"), path)
-    model = onnx.load(str(path))
+    model = onnx.load(str(exported))
     source = {output: node for node in model.graph.node for output in node.output}
     quantize = source[rounded_values(model.graph)["network.body"][number]]
     step = next(value for value in model.graph.initializer if value.name == quantize.input[1])
@@ -222,10 +229,9 @@ def test_a_wrong_integer_of_one_call_is_found_and_the_call_is_named(number, runt
         check(network, path, [runtime], images(1))
 
 
-def test_a_file_that_calls_a_layer_less_often_says_so(network, tmp_path):
+def test_a_file_that_calls_a_layer_less_often_says_so(network, path):
     """As of a network that decides by the size of the image how often it does something."""
-    export(saved(network, tmp_path / "net.pth"), tmp_path / "net.onnx")
     more = recurrent(calls=3)
     more.load_state_dict({key: value for key, value in network.state_dict().items() if key != "_extra_state"})
     with pytest.raises(DataError, match=r"network\.body is called 3 times by PyTorch, and in the file 2 times"):
-        check(more.eval(), tmp_path / "net.onnx", RUNTIMES[:1], images(1))
+        check(more.eval(), path, RUNTIMES[:1], images(1))

@@ -38,7 +38,7 @@ def searched(project) -> str:
         "val.save_img": True,
     }
     options = project.write("search.yml", project.options("search_basic_x4.yml", changes))
-    project.train(options)
+    project.run(str(ROOT / "quantnas_sr/train.py"), "-opt", options)
     for late in ("training_states/6.state", "models/net_g_6.pth", "models/net_g_latest.pth"):
         (project.folder / "experiments/searched" / late).unlink()
     shutil.copyfile(project.folder / "experiments/searched/training_states/3.state", project.folder / "3.state")

@@ -1,5 +1,6 @@
 """A network as an ONNX graph, and helpers to rewrite it (on `onnx_ir`, which PyTorch's own exporter builds on)."""
 
+from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -137,3 +138,20 @@ def tidy(model: ir.Model) -> None:
         common.ClearMetadataAndDocStringPass(),
     ):
         step(model)
+
+
+def write(model: ir.Model, path: Path) -> None:
+    """Write a finished graph to a file, without what no runtime needs.
+
+    These are copies of equal constants, and the types, shapes and origins of values inside the graph. Runtimes infer
+    types and shapes themselves, and the origins are notes of PyTorch's exporter.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from onnx_ir.passes import common
+
+    common.DeduplicateInitializersPass()(model)
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]
+    path.write_bytes(proto.SerializeToString())
