@@ -9,6 +9,13 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.deploy.overflow import (
+    ONNX_RUNTIME_EXACT,
+    ONNX_RUNTIME_IN_FLOAT,
+    OPENVINO_IN_FLOAT,
+    may_overflow,
+    openvino_overflows,
+)
 from quantnas_sr.deploy.packages import import_runtime
 from quantnas_sr.errors import DataError
 
@@ -21,9 +28,11 @@ class Session(ABC):
 
     Attributes:
         metadata: of the file.
+        in_float: whether it is computed in float, because integers would overflow on this processor, see `overflow`.
     """
 
     metadata: Mapping[str, str]
+    in_float: bool = False
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
@@ -78,6 +87,9 @@ class OpenVINOSession(Session):
         self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
         self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        self.in_float = may_overflow(self._model) and openvino_overflows()
+        if self.in_float:
+            self._options.update(OPENVINO_IN_FLOAT)
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._path, self._outputs, self._core = path, outputs, openvino.Core()
@@ -112,8 +124,18 @@ class OnnxRuntimeSession(Session):
         options.enable_mem_pattern = False
         options.intra_op_num_threads = threads or 0
         source = str(path) if model is None else model
+
+        def opened(*entries: Tuple[str, str]) -> Any:
+            for entry in entries:
+                options.add_session_config_entry(*entry)
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            try:
+                self._session = opened(ONNX_RUNTIME_EXACT)
+            except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # two convolutions share their weights
+                self._session = opened(ONNX_RUNTIME_IN_FLOAT)
+                self.in_float = True
         except Exception as error:
             raise DataError(f"{path}: ONNX Runtime cannot read it ({_complaint(error)})") from None
         self.metadata = self._session.get_modelmeta().custom_metadata_map

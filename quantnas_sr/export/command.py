@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from quantnas_sr.cost.dry_run import in_one_line, name_of
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
+from quantnas_sr.deploy.overflow import IN_FLOAT
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
+from quantnas_sr.deploy.sessions import open_session
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
@@ -193,11 +195,22 @@ def export(
     return written_or_blamed(network, write)._replace(quantized_share=share)
 
 
-def _agreements(network: nn.Module, aside: Path, runtimes: Sequence[str], images: Sequence[np.ndarray]) -> List[Any]:
+def _that_can_check(runtimes: Sequence[str], path: Path) -> Tuple[List[str], List[str]]:
+    """Those that compute a file in integers on this processor, if there are any; and one line for each of the others."""
+    in_float = [runtime for runtime in runtimes if open_session(runtime, path).in_float]
+    exact = [runtime for runtime in runtimes if runtime not in in_float]
+    return (exact, [f"{runtime}: {IN_FLOAT}" for runtime in in_float]) if exact else (list(runtimes), [])
+
+
+def _agreements(
+    network: nn.Module, aside: Path, runtimes: Sequence[str], images: Sequence[np.ndarray]
+) -> Tuple[List[Any], List[str]]:
+    """How the runtimes that can check the file agree with PyTorch, and one line for each of the others."""
     from quantnas_sr.export.check import check
 
     try:
-        return check(network, aside, runtimes, images)
+        runtimes, others = _that_can_check(runtimes, aside)
+        return check(network, aside, runtimes, images), others
     except DataError as error:
         raise CheckError(str(error).replace(f"{aside.parent}{os.sep}", "")) from None
     except (QuantNASError, OSError):
@@ -238,13 +251,13 @@ def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.n
     try:
         with written_aside(output) as aside:
             write(model, aside)
-            agreements = _agreements(network, aside, runtimes, images)
+            agreements, others = _agreements(network, aside, runtimes, images)
             size = aside.stat().st_size
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from None
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
     packed = sum(_is_packed(node) for node in convolutions)
-    return Exported(output, agreements, len(convolutions), size, packed, left_out)
+    return Exported(output, agreements, len(convolutions), size, packed, [*left_out, *others])
 
 
 def _is_packed(convolution: Any) -> bool:

@@ -152,6 +152,32 @@ def write(model: ir.Model, path: Path) -> None:
     from onnx_ir.passes import common
 
     common.DeduplicateInitializersPass()(model)
+    _separate_weights(model)
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     path.write_bytes(proto.SerializeToString())
+
+
+def _separate_weights(model: ir.Model) -> None:
+    """Give every DequantizeLinear of 8-bit weights zero points and weights that no other node reads.
+
+    The zero points are zeros, the default. But where ONNX Runtime (1.32) makes weights unsigned (see `overflow`), it
+    adds wrong ones if there are none, and fails if two convolutions share a constant.
+    """
+    seen = set()
+    for node in list(model.graph):
+        if node.op_type != "DequantizeLinear" or len(node.inputs) == 3 or node.inputs[0].dtype != ir.DataType.INT8:
+            continue
+        weight, scale = node.inputs
+        name = node.outputs[0].name
+        node.resize_inputs(3)
+        node.replace_input_with(2, _constant(model, f"{name}_zero_points", np.zeros(tuple(scale.shape), np.int8)))
+        if weight in seen:
+            node.replace_input_with(0, _constant(model, f"{name}_weight", weight.const_value.numpy()))
+        seen.add(weight)
+
+
+def _constant(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:
+    value = ir.Value(name=name, const_value=ir.tensor(values, name=name))
+    model.graph.register_initializer(value)
+    return value
