@@ -1,4 +1,4 @@
-"""``quantnas pareto``: search, train and test for several penalties or budgets and seeds, and a report of it all."""
+"""``quantnas pareto``: search, train and test for several penalties or budgets, widths and seeds, and a report of all."""
 
 import argparse
 from pathlib import Path
@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--budgets", "--budget", type=budget, nargs="+", help="limits in GBitOps, hardware_opt.budget, one search each"
+    )
+    parser.add_argument(
+        "--num-feat",
+        type=positive,
+        nargs="+",
+        help="numbers of channels, one search for each; by default that of the search file",
     )
     parser.add_argument("--seeds", type=not_negative, nargs="+", default=[0], help="random seeds, one network each (0)")
     parser.add_argument("--output", type=Path, help="folder of the sweep (experiments/pareto_X)")
@@ -64,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     changes = {stage: getattr(args, f"force_{stage}") for stage in _STAGES}
     penalties = args.penalties or ([] if args.budgets else PENALTIES)
     sources = sweep.Sources.beside(args.search, args.train, args.test)
-    jobs = sweep.plan_jobs(sources, changes, folder, penalties, args.budgets or [], args.seeds)
+    points = sweep.points_of(penalties, args.budgets or [], args.num_feat or [], args.seeds)
+    jobs = sweep.plan_jobs(sources, changes, folder, points)
     print(f"{len(jobs)} jobs in {folder}", flush=True)
     sweep.run_sweep(jobs, args.jobs, args.retries, args.slurm)
     print(f"wrote {report.write_report(folder)}")

@@ -4,7 +4,7 @@
 - `collect`: what the jobs of a folder found, and which were left out
 """
 
-from quantnas_sr.sweep.plan import Sources, plan_jobs
+from quantnas_sr.sweep.plan import Sources, plan_jobs, points_of
 from quantnas_sr.sweep.records import LeftOut, Record, collect
 from quantnas_sr.sweep.runner import run_sweep
 
@@ -14,5 +14,6 @@ __all__ = [
     "Sources",
     "collect",
     "plan_jobs",
+    "points_of",
     "run_sweep",
 ]

@@ -99,26 +99,53 @@ def change_option(options: Options, change: str, where: str) -> None:
         raise OptionError(f"{where}: {change!r}: the value is not YAML") from None
 
 
-def job_name(key: str, value: float, seed: int) -> str:
+class Point(NamedTuple):
+    """What one network of a sweep is asked for.
+
+    Attributes:
+        key: what ``value`` is, below ``train.hardware_opt``: ``loss_weight`` or ``budget``.
+        num_feat: channels of the search space; None for those of the search file.
     """
-    >>> job_name("loss_weight", 1e-4, 0), job_name("budget", 2.6, 1)
-    ('p0.0001_s0', 'b2.6_s1')
-    """
-    return f"{'p' if key == 'loss_weight' else 'b'}{value:g}_s{seed}"
+
+    key: str
+    value: float
+    seed: int
+    num_feat: Optional[int] = None
+
+    @property
+    def name(self) -> str:
+        """Of the job.
+
+        >>> Point("loss_weight", 1e-4, 0).name, Point("budget", 2.6, 1, 44).name
+        ('p0.0001_s0', 'b2.6_c44_s1')
+        """
+        channels = "" if self.num_feat is None else f"_c{self.num_feat}"
+        return f"{'p' if self.key == 'loss_weight' else 'b'}{self.value:g}{channels}_s{self.seed}"
 
 
-def job_options(loaded: Mapping[str, Options], run: str, key: str, value: float, seed: int) -> Dict[str, Options]:
+def points_of(
+    penalties: Sequence[float], budgets: Sequence[float], widths: Sequence[int], seeds: Sequence[int]
+) -> List[Point]:
+    """Every combination once, seed by seed; without widths, those of the search file."""
+    wanted = [("loss_weight", value) for value in penalties] + [("budget", value) for value in budgets]
+    every = ((key, value, seed, width) for seed in seeds for key, value in wanted for width in widths or [None])
+    return [Point(*values) for values in dict.fromkeys(every)]
+
+
+def job_options(loaded: Mapping[str, Options], run: str, point: Point) -> Dict[str, Options]:
     """The options of the three stages of one job.
 
     Args:
         loaded: of each stage, as in the sources.
         run: the first part of the names of its runs; they are in ``experiments/<run>_search`` and so on.
-        key: what ``value`` is, below ``train.hardware_opt``: ``loss_weight`` or ``budget``.
+        point: what the job is for.
     """
     search, train, test = (copy.deepcopy(dict(loaded[stage])) for stage in STAGES)
     for stage, options in zip(STAGES, (search, train, test)):
-        options.update(name=f"{run}_{stage}", manual_seed=seed)
-    search["train"].setdefault("hardware_opt", {})[key] = value
+        options.update(name=f"{run}_{stage}", manual_seed=point.seed)
+    search["train"].setdefault("hardware_opt", {})[point.key] = point.value
+    if point.num_feat is not None:
+        search["network_g"]["num_feat"] = point.num_feat
     train["network_g"]["genotype"] = test["network_g"]["genotype"] = f"experiments/{search['name']}/genotype.yml"
     test["path"]["pretrain_network_g"] = f"experiments/{train['name']}/models/net_g_latest.pth"
     test["val"].update(save_img=True, suffix=None)
@@ -129,11 +156,9 @@ def plan_jobs(
     sources: Sources,
     changes: Mapping[str, Sequence[str]],
     output: Path,
-    penalties: Sequence[float],
-    budgets: Sequence[float],
-    seeds: Sequence[int],
+    points: Sequence[Point],
 ) -> List[SweepJob]:
-    """Write the options files of every job below ``output/jobs``, seed by seed.
+    """Write the options files of every job below ``output/jobs``, in the order of the points.
 
     A stage that has begun keeps its file.
 
@@ -143,15 +168,13 @@ def plan_jobs(
     if not re.fullmatch(r"[\w.+-]+", output.name):
         raise OptionError(f"--output: {output.name!r} is the start of run names: letters, digits and _.+- only")
     loaded = load_sources(sources, changes)
-    points = [("loss_weight", value) for value in penalties] + [("budget", value) for value in budgets]
     planned = {}
-    for seed in dict.fromkeys(seeds):
-        for key, value in dict.fromkeys(points):
-            name = job_name(key, value, seed)
-            job = SweepJob(output.resolve() / "jobs" / name)
-            planned[job] = job_options(loaded, f"{output.name}_{name}", key, value, seed)
-    for key, value in ((key, values[0]) for key, values in (("loss_weight", penalties), ("budget", budgets)) if values):
-        check_chain(job_options(loaded, output.name, key, value, seeds[0]), sources)
+    for point in points:
+        job = SweepJob(output.resolve() / "jobs" / point.name)
+        planned[job] = job_options(loaded, f"{output.name}_{point.name}", point)
+    kinds = {(point.key, point.num_feat): point for point in reversed(points)}
+    for point in kinds.values():
+        check_chain(job_options(loaded, output.name, point), sources)
     for job, options in planned.items():
         _check_unchanged(job, options)
     for job, options in planned.items():

@@ -23,6 +23,7 @@ class Record:
     penalty: float
     budget: Optional[float]
     seed: int
+    num_feat: int
     params: int
     gmacs: float
     gbitops: float
@@ -34,13 +35,14 @@ class Record:
 
     @property
     def setting(self) -> str:
-        """The penalty or budget, which records of several seeds have in common.
+        """The penalty or budget and the width, which records of several seeds have in common.
 
         >>> from types import SimpleNamespace
-        >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4))
-        'penalty 0.0001'
+        >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4, num_feat=36))
+        'penalty 0.0001, 36 channels'
         """
-        return f"penalty {self.penalty:g}" if self.budget is None else f"budget {self.budget:g}"
+        limit = f"penalty {self.penalty:g}" if self.budget is None else f"budget {self.budget:g}"
+        return f"{limit}, {self.num_feat} channels"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _order(job: SweepJob) -> Tuple[Any, ...]:
     options = job.options("search")
     hardware = options["train"]["hardware_opt"]
     budget = hardware.get("budget")
-    return budget is not None, budget or 0, float(hardware["loss_weight"]), options["manual_seed"]
+    width = options["network_g"].get("num_feat") or 0
+    return budget is not None, budget or 0, float(hardware["loss_weight"]), width, options["manual_seed"]
 
 
 def record_of(job: SweepJob) -> Record:
@@ -84,12 +87,14 @@ def record_of(job: SweepJob) -> Record:
     options = {stage: job.options(stage) for stage in STAGES}
     hardware = options["search"]["train"]["hardware_opt"]
     genotype = options["test"]["network_g"]["genotype"]
-    cost = count(DerivedNetwork(Genotype.load(genotype)))
+    network = DerivedNetwork(Genotype.load(genotype))
+    cost = count(network)
     return Record(
         name=job.name,
         penalty=float(hardware["loss_weight"]),
         budget=hardware.get("budget"),
         seed=options["search"]["manual_seed"],
+        num_feat=network.genotype.num_feat,
         params=cost.params,
         gmacs=cost.macs / 1e9,
         gbitops=cost.bitops / 1e9,
