@@ -1,4 +1,4 @@
-"""``quantnas pareto``: search, train and test for several penalties or budgets, widths and seeds, and a report of all."""
+"""``quantnas pareto``: search, train, test for several penalties or budgets, widths and seeds; a report of it all."""
 
 import argparse
 from pathlib import Path
