@@ -31,6 +31,7 @@ from quantnas_sr.quantization.hwgq import HWGQ, ImageQuantizer, hwgq_step, optim
 from quantnas_sr.quantization.lsq import LSQWeight, lsq_range
 from quantnas_sr.quantization.lsq_activation import LSQActivation, RectifiedLSQActivation
 from quantnas_sr.quantization.noise import FreshNoise, NoisePool, QNoise, draw, unit_noise_std, value_range
+from quantnas_sr.quantization.noise_size import NOISE_SIZES
 from quantnas_sr.quantization.rounding import Rounding
 
 __all__ = [
@@ -64,5 +65,6 @@ __all__ = [
     "same_padding",
     "set_quantize",
     "unit_noise_std",
+    "NOISE_SIZES",
     "value_range",
 ]

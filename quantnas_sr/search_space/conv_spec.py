@@ -30,6 +30,7 @@ class StyledConv(NamedTuple):
     bias: bool
     activation_quantizer: str
     identity: bool
+    noise_size: str
 
 
 class ConvStyle(NamedTuple):
@@ -40,12 +41,14 @@ class ConvStyle(NamedTuple):
         activation_quantizer: the quantizer of their inputs, a key of `quantization.INPUT_QUANTIZERS`.
         reads_image: whether the input of the slot is the image in 0..1, which is quantized with a fixed step.
         identity: whether their weights start near the identity, see `initialize`.
+        noise_size: of the noise that stands for their quantization in a search, a key of `quantization.NOISE_SIZES`.
     """
 
     bias: bool = False
     activation_quantizer: str = "hwgq"
     reads_image: bool = False
     identity: bool = False
+    noise_size: str = "range"
 
     @property
     def shares_input(self) -> bool:
@@ -54,7 +57,9 @@ class ConvStyle(NamedTuple):
 
     def applied(self, specs: Sequence[ConvSpec]) -> List[StyledConv]:
         """The convolutions of an operation, first to last, in this style."""
-        styled = [StyledConv(*spec, self.bias, self.activation_quantizer, self.identity) for spec in specs]
+        styled = [
+            StyledConv(*spec, self.bias, self.activation_quantizer, self.identity, self.noise_size) for spec in specs
+        ]
         if self.reads_image and styled:
             styled[0] = styled[0]._replace(activation_quantizer="image")
         return styled

@@ -32,6 +32,7 @@ class SearchSpace:
         num_feat, num_block: default number of channels and of repeated blocks.
         norms: the allowed values of ``norm:``, see `ADQ`; the first one is the default.
         activation_quantizer: the default of ``activation_quantizer:``, a key of `SLOT_QUANTIZERS`.
+        noise_size: the default of ``noise_size:``, a key of `quantization.NOISE_SIZES`.
         bias: whether the convolutions of the slots have biases.
         image_slots: kinds of slots whose input is the image itself, which is quantized with a fixed step: 1/255 at 8
             bits.
@@ -45,6 +46,7 @@ class SearchSpace:
     num_block: int
     norms: Tuple[str, ...] = NORMS
     activation_quantizer: str = "hwgq"
+    noise_size: str = "range"
     bias: bool = False
     image_slots: Tuple[str, ...] = ()
     identity_slots: Tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.quantization import FULL_PRECISION
+from quantnas_sr.quantization import FULL_PRECISION, NOISE_SIZES
 from quantnas_sr.search_space.derived import DerivedNetwork
 from quantnas_sr.search_space.genotype import Choice, Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import BIT_MIXERS
@@ -40,6 +40,8 @@ class Supernet(SearchNetwork):
         bits: bit widths to choose from, ``[32]`` for a full-precision search.
         bit_mixer: ``noise`` (eq. 5, SAN), ``shared`` (eq. 4) or ``separate`` (eq. 3).
         noise_mode: ``exact`` or ``fast``, how ``noise`` is computed, see `merged_noise`.
+        noise_size: ``range`` (eq. 6) or ``error``, how large the noise is, see `quantization.noise_size`; by default
+            that of the space.
         norm: see `ADQ`; by default that of the space, which is ``adq`` for the paper's spaces.
         activation_quantizer: ``hwgq`` (fixed step) or ``lsq`` (trained step), both after a ReLU; by default that of the
             space.
@@ -62,6 +64,7 @@ class Supernet(SearchNetwork):
         bits: Sequence[int] = (4, 8),
         bit_mixer: str = "noise",
         noise_mode: str = "fast",
+        noise_size: Optional[str] = None,
         norm: Optional[str] = None,
         activation_quantizer: Optional[str] = None,
         selector: str = "softmax",
@@ -88,6 +91,8 @@ class Supernet(SearchNetwork):
         self.norm = space.norms[0] if norm is None else norm
         self.activation_quantizer = space.activation_quantizer if activation_quantizer is None else activation_quantizer
         check_choice("activation_quantizer", self.activation_quantizer, tuple(SLOT_QUANTIZERS))
+        noise_size = space.noise_size if noise_size is None else noise_size
+        check_choice("noise_size", noise_size, tuple(NOISE_SIZES))
         self.num_feat = space.num_feat if num_feat is None else num_feat
         self.num_block = space.num_block if num_block is None else num_block
 
@@ -103,7 +108,7 @@ class Supernet(SearchNetwork):
 
         def fill(name: str, in_channels: int, out_channels: int) -> MixedLayer:
             slot = Slot(name, in_channels, out_channels)
-            style = space.style(slot, self.activation_quantizer)
+            style = space.style(slot, self.activation_quantizer)._replace(noise_size=noise_size)
             return MixedLayer(slot, self.candidates[name], self.bits, self.num_feat, bit_mixer, noisy_layer, style)
 
         self.skeleton = space.build(fill, self.scale, self.num_feat, self.num_block, self.norm)

@@ -5,7 +5,7 @@ Equation 3 is the ``forward`` of `SeparateBitMixer`; equations 4 and 5 those of 
 sum(alpha_b).
 """
 
-from typing import Dict, Optional, Sequence, Type
+from typing import Any, Dict, Optional, Sequence, Type
 
 from torch import Tensor, nn
 
@@ -94,7 +94,7 @@ class JointBitMixer(nn.Module):
         activation = full_precision_activation() if FULL_PRECISION in self.bits else None
         return self.conv(float_convolution(spec), self.bits, activation, spec.activation_quantizer, **self._more(spec))
 
-    def _more(self, spec: StyledConv) -> Dict[str, bool]:
+    def _more(self, spec: StyledConv) -> Dict[str, Any]:
         """Further arguments of ``conv``, which only one subclass has."""
         return {}
 
@@ -127,7 +127,7 @@ class SharedBitMixer(JointBitMixer):
 
     conv = SharedConv2d
 
-    def _more(self, spec: StyledConv) -> Dict[str, bool]:
+    def _more(self, spec: StyledConv) -> Dict[str, Any]:
         return {"trained": spec.identity}
 
 
@@ -135,6 +135,9 @@ class NoiseBitMixer(JointBitMixer):
     """Eq. 5: noise in place of quantization."""
 
     conv = NoiseConv2d
+
+    def _more(self, spec: StyledConv) -> Dict[str, Any]:
+        return {"noise_size": spec.noise_size}
 
 
 #: ``bit_mixer:`` of the options.

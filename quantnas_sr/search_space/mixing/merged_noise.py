@@ -7,9 +7,10 @@ weighted sum is one convolution. Its kernel is as large as the largest of theirs
     sum_i total_i conv(x + s_i R(x) z, W_i + s_i R(W_i) z_i)  =  conv(x, K) + conv(R(x) z, N)
     K = sum_i A_i,    N = sum_i s_i A_i,    A_i = total_i W_i + total_i s_i R(W_i) z_i
 
-total_i is the sum of the operation's alphas, R the range (max - min), z and z_i are standard normal, and s_i is the
-standard deviation of the noise for a range of one: s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all
-candidates. An operation of several convolutions is computed separately, with new noise for each of its convolutions.
+total_i is the sum of the operation's alphas, R the range (max - min; or another extent, see `noise_size`), z and z_i
+are standard normal, and s_i is the standard deviation of the noise for a range of one:
+s_i^2 = sum_b (alpha^_ib sigma_b)^2. z is drawn once for all candidates. An operation of several convolutions is
+computed separately, with new noise for each of its convolutions.
 
 ``exact`` computes this. ``fast`` leaves out the second convolution. Given the kernels, the output of that convolution
 is Gaussian noise, and the variance of every element follows from N. So ``fast`` draws this noise directly (local
@@ -24,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quantnas_sr.quantization import FreshNoise, NoisePool, same_padding, value_range
+from quantnas_sr.quantization import FreshNoise, NoisePool, same_padding
 from quantnas_sr.search_space.mixing import space_to_depth
 from quantnas_sr.search_space.mixing.bit_mixer import NoiseBitMixer
 
@@ -35,11 +36,12 @@ Kernel = Tuple[int, int]
 
 
 class _NoisyWeight(torch.autograd.Function):
-    """``scale * weight + strength * R(weight) * noise``. The noise and the range carry no gradient."""
+    """``scale * weight + strength * extent * noise``. The noise and the extent of the weight carry no gradient."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, scale: Optional[Tensor], strength: Tensor, noise: Tensor) -> Tensor:
-        extent = value_range(weight)
+    def forward(
+        ctx, weight: Tensor, scale: Optional[Tensor], strength: Tensor, extent: Tensor, noise: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(weight, scale, extent, noise)
         return torch.addcmul(weight if scale is None else weight * scale, noise, strength * extent)
 
@@ -51,7 +53,7 @@ class _NoisyWeight(torch.autograd.Function):
             of_weight = grad if scale is None else grad * scale
         of_scale = (grad * weight).sum() if ctx.needs_input_grad[1] else None
         of_strength = (grad * noise).sum() * extent if ctx.needs_input_grad[2] else None
-        return of_weight, of_scale, of_strength, None
+        return of_weight, of_scale, of_strength, None, None
 
 
 def _reach(conv: nn.Conv2d) -> Kernel:
@@ -170,7 +172,8 @@ class MergedNoise:
         std = total_std / total.clamp_min(1e-12)
         input_std = torch.linalg.vector_norm(alphas * chains[0][0].input_unit_std, dim=1) / total.clamp_min(1e-12)
         rectified = torch.relu(x)
-        extent = value_range(rectified)
+        extent_of = chains[0][0].extent
+        extent = extent_of(rectified)
 
         terms: List[Tensor] = []
         merged: List[Tuple[nn.Conv2d, Tensor, Tensor, Optional[Tensor]]] = []
@@ -184,19 +187,19 @@ class MergedNoise:
             a, a_extent, a_std = rectified, extent, first
             for conv in inner:
                 a = torch.relu_(self._convolve(a, a_extent, conv, self._kernel(conv, None, s), conv.bias, a_std))
-                a_extent, a_std = value_range(a), s
+                a_extent, a_std = extent_of(a), s
             terms.append(self._convolve(a, a_extent, last, kernel_of_last, bias_of_last, a_std))
         if merged:
             terms.append(self._convolve_merged(rectified, extent, *zip(*merged)))
         return sum(terms[1:], terms[0])
 
     def _kernel(self, conv: nn.Conv2d, scale: Optional[Tensor], strength: Tensor) -> Tensor:
-        return _NoisyWeight.apply(conv.weight, scale, strength, self.noise.draw(conv.weight))
+        return _NoisyWeight.apply(conv.weight, scale, strength, conv.extent(conv.weight), self.noise.draw(conv.weight))
 
     def _convolve(
         self, a: Tensor, extent: Tensor, conv: nn.Conv2d, kernel: Tensor, bias: Optional[Tensor], std: Tensor
     ) -> Tensor:
-        """One convolution; the noise of its input has the standard deviation ``std`` times ``extent``, its range."""
+        """One convolution; the noise of its input has the standard deviation ``std`` times its ``extent``."""
         noisy = torch.addcmul(a, self.noise.draw(a), (extent * std).to(a.dtype))
         simple = conv.groups == 1 and conv.dilation == (1, 1)
         return _conv2d(noisy, kernel, bias) if simple else conv._conv_forward(noisy, kernel, bias)

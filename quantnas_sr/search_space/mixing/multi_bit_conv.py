@@ -13,12 +13,11 @@ from quantnas_sr.quantization import (
     FULL_PRECISION,
     HWGQ,
     INPUT_QUANTIZERS,
+    NOISE_SIZES,
     LSQWeight,
     arguments_of,
     draw,
     integer_bias,
-    unit_noise_std,
-    value_range,
 )
 
 #: Bit depth of image files. An image that is quantized to this many bits or more loses nothing.
@@ -164,6 +163,7 @@ class NoiseConv2d(MultiBitConv2d):
     Args:
         conv, bits, activation: see `MultiBitConv2d`.
         activation_quantizer: quantizer of the input in derived networks. An ``image`` gets no noise at 8 bits or more.
+        noise_size: a key of `NOISE_SIZES`.
     """
 
     def __init__(
@@ -172,12 +172,18 @@ class NoiseConv2d(MultiBitConv2d):
         bits: Sequence[int],
         activation: Optional[nn.Module] = None,
         activation_quantizer: str = "hwgq",
+        noise_size: str = "range",
     ) -> None:
         super().__init__(conv, bits, activation)
-        unit_std = torch.tensor([0.0 if b == FULL_PRECISION else unit_noise_std(b) for b in bits])
-        exact = [activation_quantizer == "image" and b >= _IMAGE_BITS for b in bits]
-        self.register_buffer("unit_std", unit_std, persistent=False)
-        self.register_buffer("input_unit_std", unit_std.masked_fill(torch.tensor(exact), 0.0), persistent=False)
+        size = NOISE_SIZES[noise_size]
+        is_image = activation_quantizer == "image"
+        of_input = size.image if is_image else size.activation
+        unit_std = [0.0 if b == FULL_PRECISION else size.weight(b) for b in bits]
+        exact = [b == FULL_PRECISION or (is_image and b >= _IMAGE_BITS) for b in bits]
+        input_unit_std = [0.0 if is_exact else of_input(b) for b, is_exact in zip(bits, exact)]
+        self.extent = size.extent
+        self.register_buffer("unit_std", torch.tensor(unit_std), persistent=False)
+        self.register_buffer("input_unit_std", torch.tensor(input_unit_std), persistent=False)
 
     @staticmethod
     def prepare(x: Tensor, bits: Sequence[int]) -> NoisyInput:
@@ -192,8 +198,8 @@ class NoiseConv2d(MultiBitConv2d):
             return self._conv_forward(activated, self.weight, self.bias)
         std = torch.linalg.vector_norm(shares * self.unit_std)
         input_std = torch.linalg.vector_norm(shares * self.input_unit_std)
-        noisy_input = torch.addcmul(activated, given.noise, value_range(activated) * input_std)
-        noisy_weight = torch.addcmul(self.weight, draw(self.weight.detach()), value_range(self.weight) * std)
+        noisy_input = torch.addcmul(activated, given.noise, self.extent(activated) * input_std)
+        noisy_weight = torch.addcmul(self.weight, draw(self.weight.detach()), self.extent(self.weight) * std)
         return self._conv_forward(noisy_input, noisy_weight, self.bias)
 
     def _activated(self, given: NoisyInput, shares: Tensor) -> Tensor:

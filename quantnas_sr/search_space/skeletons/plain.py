@@ -58,6 +58,7 @@ PLAIN_SPACE = register_search_space(
         num_block=6,
         norms=("none",),
         activation_quantizer="lsq",
+        noise_size="error",
         bias=True,
         image_slots=("head",),
         identity_slots=("body",),
