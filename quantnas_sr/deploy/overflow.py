@@ -6,7 +6,7 @@ fewer are safe, for 255 * 64 * 2 fits. ONNX Runtime has an exact mode that it us
 none: networks that may overflow are computed in float there, where some roundings differ.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def may_overflow(model: Any) -> bool:
     return any(data.size and np.abs(data.astype(np.int16)).max() > SAFE_WEIGHT for data in weights)
 
 
-@lru_cache(maxsize=None)
+@cache
 def openvino_overflows() -> bool:
     """Whether OpenVINO computes a convolution of the largest 8-bit integers wrong on this processor."""
     openvino = import_runtime("openvino", "the test of the processor")

@@ -196,7 +196,7 @@ def export(
 
 
 def _that_can_check(runtimes: Sequence[str], path: Path) -> Tuple[List[str], List[str]]:
-    """Those that compute a file in integers on this processor, if there are any; and one line for each of the others."""
+    """Those that compute a file in integers on this processor, if any do; and one line for each of the others."""
     in_float = [runtime for runtime in runtimes if open_session(runtime, path).in_float]
     exact = [runtime for runtime in runtimes if runtime not in in_float]
     return (exact, [f"{runtime}: {IN_FLOAT}" for runtime in in_float]) if exact else (list(runtimes), [])
