@@ -238,23 +238,29 @@ class QuantNASSearchModel(ExperimentModel):
                 f"iteration {ended} and stays over."
             )
 
-    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+    def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
         """Validate the supernet, then the network that would be derived now, with the weights of the supernet.
 
         The metrics of the derived network are named ``<dataset>_derived``. The random generators of training are not
-        touched. Steps of activations that the search does not train are set by the last training batch.
+        touched. Steps of activations that the search does not train are set by the last training batch. All processes
+        derive the network, whose statistics are averaged over them; the first one alone validates it.
         """
+        self.recompute_statistics()
         with self._random_numbers_untouched():
-            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-            options = dataloader.dataset.opt
-            name, supernet = options["name"], self.net_g
             batch = next(iter(dataloader))["lq"] if self.last_batch is None else self.last_batch
-            derived = self._derived(self.genotype(current_iter), batch)
-            options["name"], self.net_g = f"{name}_derived", derived
-            try:
-                super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
-            finally:
-                options["name"], self.net_g = name, supernet
+            self._to_validate = self._derived(self.genotype(current_iter), batch)
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        """As for every model, and once more with the derived network."""
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        options = dataloader.dataset.opt
+        name, supernet = options["name"], self.net_g
+        options["name"], self.net_g = f"{name}_derived", self._to_validate
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img=False)
+        finally:
+            options["name"], self.net_g = name, supernet
 
     @master_only
     def _open_tensorboard(self) -> SummaryWriter:

@@ -11,7 +11,7 @@ from quantnas_sr.errors import CalibrationError, CheckError, NetworkError
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from others import SWINIR, save, trained  # noqa: E402
+from others import save, trained  # noqa: E402
 
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.receptive_field import halo  # noqa: E402
@@ -59,10 +59,17 @@ def test_a_network_that_takes_multiples_of_a_size_is_exported_and_its_images_are
     assert found.shape == expected.shape and np.abs(found - expected).mean() < 1 / 255
 
 
-def test_a_file_that_a_runtime_cannot_read_is_one_line_with_the_name_of_the_output(tmp_path):
+def test_a_file_that_a_runtime_cannot_read_is_one_line_with_the_name_of_the_output(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
+
+    def spoiled(network, *args, **kwargs):
+        model = build_model(network, *args, **kwargs)
+        model.graph[-1].op_type = "NoSuchOperation"
+        return model
+
+    monkeypatch.setattr("quantnas_sr.export.command.build_model", spoiled)
     with pytest.raises(CheckError) as caught:
-        export(save(trained(SWINIR), tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
+        export(save(trained({"type": "ESPCN", "num_feat": 4}), tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     message = str(caught.value)
     assert message.startswith("net.onnx: OpenVINO cannot read it") and "\n" not in message
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
