@@ -1,7 +1,9 @@
 """One thread and a fixed seed for every test, and networks small enough to build in an instant."""
 
+import sys
 from contextlib import suppress
-from typing import Any, Callable, Dict
+from functools import cache
+from typing import Any, Callable, Dict, Iterator
 
 import pytest
 import torch
@@ -17,6 +19,16 @@ with suppress(ImportError):
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def operators_are_read_once() -> Iterator[None]:
+    """Where PyTorch's exporter reads its two thousand operators anew for every export, which takes seconds."""
+    yield
+    registry = getattr(sys.modules.get("torch.onnx._internal.exporter._registration"), "ONNXRegistry", None)
+    original = getattr(registry, "from_torchlib", None)
+    if original is not None and not hasattr(original, "cache_info"):
+        registry.from_torchlib = cache(original)
 
 
 @pytest.fixture

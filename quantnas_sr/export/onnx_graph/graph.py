@@ -171,13 +171,8 @@ def _separate_weights(model: ir.Model) -> None:
         weight, scale = node.inputs
         name = node.outputs[0].name
         node.resize_inputs(3)
-        node.replace_input_with(2, _constant(model, f"{name}_zero_points", np.zeros(tuple(scale.shape), np.int8)))
+        zeros = np.zeros(tuple(scale.shape), np.int8)
+        node.replace_input_with(2, add_constant(model.graph, zeros, f"{name}_zero_points"))
         if weight in seen:
-            node.replace_input_with(0, _constant(model, f"{name}_weight", weight.const_value.numpy()))
+            node.replace_input_with(0, add_constant(model.graph, array_of(weight), f"{name}_weight"))
         seen.add(weight)
-
-
-def _constant(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(values, name=name))
-    model.graph.register_initializer(value)
-    return value
