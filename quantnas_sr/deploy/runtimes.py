@@ -78,20 +78,9 @@ def _open_onnx(path: Path, runtime: str, threads: Optional[int]) -> Network:
     if runtime == "torch":
         raise OptionError(f"{path}: torch does not run an .onnx. Allowed: {', '.join(RUNTIMES)}")
     if runtime == "auto":
-        return OnnxNetwork(path, _best_session(path, threads))
+        installed = installed_runtimes()
+        runtime = usable_runtimes(f"{path}: an .onnx", most=1)[0][0] if installed else "onnxruntime"
     return OnnxNetwork(path, open_session(runtime, path, threads))
-
-
-def _best_session(path: Path, threads: Optional[int]) -> Session:
-    """In the first runtime that computes in integers, or else in the first one."""
-    if not installed_runtimes():
-        return open_session("onnxruntime", path, threads)
-    session = open_session(usable_runtimes(f"{path}: an .onnx", most=1)[0][0], path, threads)
-    if session.in_float:
-        others = usable_runtimes(f"{path}: an .onnx")[0][1:]
-        sessions = (open_session(runtime, path, threads) for runtime in others)
-        session = next((other for other in sessions if not other.in_float), session)
-    return session
 
 
 class OnnxNetwork(Network):

@@ -73,7 +73,7 @@ def _order(job: SweepJob) -> Tuple[Any, ...]:
     options = job.options("search")
     hardware = options["train"]["hardware_opt"]
     budget = hardware.get("budget")
-    width = options["network_g"].get("num_feat") or 0
+    width = options.get("network_g", {}).get("num_feat") or 0
     return budget is not None, budget or 0, float(hardware["loss_weight"]), width, options["manual_seed"]
 
 
