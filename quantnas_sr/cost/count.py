@@ -11,6 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from quantnas_sr.cost.dry_run import dry_run
 from quantnas_sr.quantization import FULL_PRECISION
+from quantnas_sr.quantization.expansion import without_expansion
 
 
 class ConvShape(NamedTuple):
@@ -144,13 +145,14 @@ def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: Option
 
     Args:
         network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that
-            width, every other one at 32.
+            width, every other one at 32; an expanded weight counts as its sum.
         size: height and width of the input.
         channels: of the input; by default 3, or another number that the network accepts.
 
     Raises:
         NetworkError: one line, if the network does not run for this size.
     """
+    network = without_expansion(network)
     counters: List[_CallCounter] = []
 
     def watched(copy: nn.Module) -> _CallCounter:

@@ -14,7 +14,6 @@ from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
-from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import MODEL_REGISTRY
 
 #: By default the images of so many iterations, or of a tenth of the training where that is less, set the steps of
@@ -39,7 +38,7 @@ class QuantNASModel(ExperimentModel):
         self._log_cost()
 
     def _log_cost(self) -> None:
-        network = without_expansion(self.get_bare_model(self.net_g))
+        network = self.get_bare_model(self.net_g)
         try:
             cost = count(network)
         except NetworkError as error:

@@ -65,7 +65,7 @@ def test_a_checkpoint_loads_into_a_network_of_either_kind(genotype, from_width, 
 
 
 def test_its_cost_is_that_of_the_sum(genotype):
-    assert count(without_expansion(network(genotype, 16))) == count(network(genotype, 0))
+    assert count(network(genotype, 16)) == count(network(genotype, 0))
 
 
 @pytest.mark.parametrize("width", [-1, 1.5, True, "many"])
