@@ -28,7 +28,7 @@ def operators_are_read_once() -> Iterator[None]:
     registry = getattr(sys.modules.get("torch.onnx._internal.exporter._registration"), "ONNXRegistry", None)
     original = getattr(registry, "from_torchlib", None)
     if original is not None and not hasattr(original, "cache_info"):
-        registry.from_torchlib = cache(original)
+        registry.from_torchlib = staticmethod(cache(original))
 
 
 @pytest.fixture
