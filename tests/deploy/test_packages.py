@@ -168,7 +168,8 @@ def test_commands_say_it_before_anything_is_written(command, network, monkeypatc
     monkeypatch.setattr(packages, "installed_runtimes", lambda: ["onnxruntime"])
     before = sorted(network.parent.iterdir())
     assert cli.main([word.format(folder=network.parent) for word in command]) == 1
-    said = capfd.readouterr().err
+    # torch's log may say that there is no CUDA, on the first import of a part of it
+    said = "".join(line for line in capfd.readouterr().err.splitlines(keepends=True) if "cpp_extension" not in line)
     assert said.count("\n") == 1 and "needs onnxruntime 1.21 or newer" in said and "installed is 1.20.1" in said
     assert sorted(network.parent.iterdir()) == before
 
