@@ -1,4 +1,4 @@
-"""Small searches and trainings with the options of the demo, one after another or beside each other, on any data."""
+"""Small searches and trainings with the options in ``options/`` beside this file, one after another or at once."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.system.files import written_aside
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+OPTIONS = Path(__file__).resolve().parent / "options"
 
 
 def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -> None:
@@ -22,7 +23,7 @@ def basicsr(command: str, options: str, folder: Path, changes: Dict[str, Any]) -
         RuntimeError: it failed; the message has the end of what it printed.
     """
     script = [sys.executable, str(REPOSITORY / f"quantnas_sr/{command}.py")]
-    script += ["-opt", str(REPOSITORY / "options/demo" / options)]
+    script += ["-opt", str(OPTIONS / options)]
     script += ["--force_yml", *(f"{key}={value}" for key, value in changes.items())]
     captured = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(script, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **captured)

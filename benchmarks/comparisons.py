@@ -2,7 +2,7 @@
 
     python benchmarks/comparisons.py --train FOLDER_OF_LMDBS --valid FOLDER --output experiments/comparisons
 
-Searches and trains with the options of the demo and prints tables of mean and standard deviation. Finished runs are not
+Searches and trains with small options (`chain`) and prints tables of mean and standard deviation. Finished runs are not
 repeated, so a second call goes on where the first one stopped. Trainings are so short that the moving average of the
 weights lags behind them by two dB, so that the weights themselves are measured.
 """
@@ -19,7 +19,7 @@ from quantnas_sr.cost import count, sample_genotypes
 from quantnas_sr.search_space import DerivedNetwork, Genotype, Supernet
 from quantnas_sr.search_space.skeletons.adq import NORMS
 
-#: What is searched: by the words of the table, the options that differ from the demo's.
+#: What is searched: by the words of the table, the options that differ from those of `chain`.
 SEARCHES: Dict[str, Dict[str, Any]] = {
     "noise": {},
     "shared": {"network_g__bit_mixer": "shared"},

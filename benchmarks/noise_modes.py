@@ -2,7 +2,7 @@
 
     python benchmarks/noise_modes.py --train FOLDER_OF_LMDBS --valid FOLDER --output experiments/noise_modes
 
-Every seed is searched in both modes with the options of the demo, and each genotype is trained and measured. Finished
+Every seed is searched in both modes with small options (`chain`), and each genotype is trained and measured. Finished
 steps are not repeated, so a second call goes on where the first one stopped.
 """
 
