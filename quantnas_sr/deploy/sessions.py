@@ -4,7 +4,7 @@ import io
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -60,6 +60,15 @@ def open_session(
         MissingExtraError: the runtime cannot be used.
     """
     return _SESSIONS[runtime](path, threads, tuple(outputs), model)
+
+
+def exact_runtimes(path: Path, runtimes: Sequence[str]) -> List[str]:
+    """Those runtimes that compute a file in integers on this processor; all of them where none does, see `overflow`.
+
+    Raises:
+        DataError: a runtime cannot read the file.
+    """
+    return [runtime for runtime in runtimes if not open_session(runtime, path).in_float] or list(runtimes)
 
 
 def _complaint(error: Exception) -> str:
@@ -125,9 +134,8 @@ class OnnxRuntimeSession(Session):
         options.intra_op_num_threads = threads or 0
         source = str(path) if model is None else model
 
-        def opened(*entries: Tuple[str, str]) -> Any:
-            for entry in entries:
-                options.add_session_config_entry(*entry)
+        def opened(entry: Tuple[str, str]) -> Any:
+            options.add_session_config_entry(*entry)
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
         try:

@@ -23,7 +23,7 @@ from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.overflow import IN_FLOAT
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
-from quantnas_sr.deploy.sessions import open_session
+from quantnas_sr.deploy.sessions import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
@@ -195,13 +195,6 @@ def export(
     return written_or_blamed(network, write)._replace(quantized_share=share)
 
 
-def _that_can_check(runtimes: Sequence[str], path: Path) -> Tuple[List[str], List[str]]:
-    """Those that compute a file in integers on this processor, if there are any; one line for each of the others."""
-    in_float = [runtime for runtime in runtimes if open_session(runtime, path).in_float]
-    exact = [runtime for runtime in runtimes if runtime not in in_float]
-    return (exact, [f"{runtime}: {IN_FLOAT}" for runtime in in_float]) if exact else (list(runtimes), [])
-
-
 def _agreements(
     network: nn.Module, aside: Path, runtimes: Sequence[str], images: Sequence[np.ndarray]
 ) -> Tuple[List[Any], List[str]]:
@@ -209,8 +202,9 @@ def _agreements(
     from quantnas_sr.export.check import check
 
     try:
-        runtimes, others = _that_can_check(runtimes, aside)
-        return check(network, aside, runtimes, images), others
+        exact = exact_runtimes(aside, runtimes)
+        others = [f"{runtime}: {IN_FLOAT}" for runtime in runtimes if runtime not in exact]
+        return check(network, aside, exact, images), others
     except DataError as error:
         raise CheckError(str(error).replace(f"{aside.parent}{os.sep}", "")) from None
     except (QuantNASError, OSError):

@@ -57,7 +57,7 @@ def recompute_statistics(network: nn.Module, batches: Sequence[Tensor]) -> None:
 
 
 class RecentBatches:
-    """The last training batches, on the CPU.
+    """The last training batches, where they are: a copy to the CPU in every iteration would wait for the GPU.
 
     Args:
         count: how many are kept.
@@ -68,15 +68,15 @@ class RecentBatches:
 
     def add(self, batch: Tensor) -> None:
         """Keep a batch, (N, 3, H, W), in place of the oldest one."""
-        self._batches.append(batch.detach().cpu())
+        self._batches.append(batch.detach())
 
     def recompute(self, network: nn.Module) -> None:
         """`recompute_statistics` of the batches that are kept."""
         recompute_statistics(network, list(self._batches))
 
     def state_dict(self) -> List[Tensor]:
-        """The batches, oldest first."""
-        return list(self._batches)
+        """The batches on the CPU, oldest first."""
+        return [batch.cpu() for batch in self._batches]
 
     def load_state_dict(self, batches: Iterable[Tensor]) -> None:
         """Keep these batches instead."""

@@ -43,6 +43,7 @@ __all__ = [
     "ImageQuantizer",
     "LSQActivation",
     "LSQWeight",
+    "NOISE_SIZES",
     "NoisePool",
     "QNoise",
     "QuantConv2d",
@@ -65,6 +66,5 @@ __all__ = [
     "same_padding",
     "set_quantize",
     "unit_noise_std",
-    "NOISE_SIZES",
     "value_range",
 ]

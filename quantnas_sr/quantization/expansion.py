@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-_WEIGHT = "parametrizations.weight"
-_ORIGINAL, _LEFT, _RIGHT = f"{_WEIGHT}.original", f"{_WEIGHT}.0.left", f"{_WEIGHT}.0.right"
+#: Where `parametrize` keeps the three tensors in a state dict.
+_ORIGINAL, _LEFT, _RIGHT = (f"parametrizations.weight.{key}" for key in ("original", "0.left", "0.right"))
 
 
 class Expansion(nn.Module):
@@ -31,16 +31,11 @@ class Expansion(nn.Module):
         super().__init__()
         inputs = weight[0].numel()
         self.left = nn.Parameter(weight.new_zeros(len(weight), width))
-        self.right = nn.Parameter(torch.randn_like(weight[:1].expand(width, *weight.shape[1:]).flatten(1)))
-        self.right.data.div_(math.sqrt(inputs))
+        self.right = nn.Parameter(weight.new_empty(width, inputs).normal_().div_(math.sqrt(inputs)))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The sum, (O, C, kH, kW)."""
         return summed(weight, self.left, self.right)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """What W becomes where the sum is set to ``weight``; the product stays."""
-        return weight - (self.left @ self.right).view_as(weight)
 
 
 def summed(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:

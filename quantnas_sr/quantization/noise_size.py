@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from quantnas_sr.quantization.calibration import least_error_steps
-from quantnas_sr.quantization.lsq import lsq_range
+from quantnas_sr.quantization.lsq import lsq_range, to_int
 from quantnas_sr.quantization.noise import unit_noise_std, value_range
 
 _SAMPLE = 4096
@@ -47,8 +47,8 @@ def _error(low: int, high: int, rectified: bool) -> float:
     """Of standard normal numbers, or their absolute values, rounded with the step of least error to low .. high."""
     share = (torch.arange(_SAMPLE, dtype=torch.float64, device="cpu") + 0.5) / _SAMPLE
     values = math.sqrt(2) * torch.erfinv(share if rectified else 2 * share - 1)
-    step = least_error_steps(values.float().view(1, -1, 1, 1), low, high).double().item()
-    return float(((values / step).round().clamp(low, high) * step - values).square().mean().sqrt())
+    step = least_error_steps(values.float().view(1, -1, 1, 1), low, high).double().flatten()
+    return float((to_int(values, step, low, high) * step - values).square().mean().sqrt())
 
 
 def weight_error(bits: int) -> float:

@@ -18,7 +18,6 @@ pytest.importorskip("onnxscript")
 import onnx  # noqa: E402
 import onnx_ir  # noqa: E402
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
-from exactness import exact_runtimes  # noqa: E402
 from export_equality import Summary, cases, exported, settled  # noqa: E402
 from networks import saved  # noqa: E402
 
@@ -26,6 +25,7 @@ from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
+from quantnas_sr.deploy.sessions import exact_runtimes  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import command as exporting  # noqa: E402
 from quantnas_sr.export.check import agreement, check  # noqa: E402
@@ -117,7 +117,7 @@ def test_any_network_leaves_with_its_own_checkpoint(arch, tmp_path):
     settled(network)
     export(saved(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     path, images = tmp_path / "net.onnx", [image(20, 33), image(2, 3)]
-    check(network, path, exact_runtimes(path), images)
+    check(network, path, exact_runtimes(path, RUNTIMES), images)
     with torch.no_grad():
         expected = [network(torch.from_numpy(x)).numpy() for x in images]
     for runtime in RUNTIMES:
