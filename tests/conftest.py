@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator
 import pytest
 import torch
 
+from quantnas_sr.export import sample_images
 from quantnas_sr.search_space import Genotype, Supernet, get_search_space
 
 torch.set_num_threads(1)
@@ -29,6 +30,14 @@ def operators_are_read_once() -> Iterator[None]:
     original = getattr(registry, "from_torchlib", None)
     if original is not None and not hasattr(original, "cache_info"):
         registry.from_torchlib = staticmethod(cache(original))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def exports_are_checked_on_small_images() -> Iterator[None]:
+    """On synthetic ones of 40x40 in place of 96x96; the check of a layer is the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample_images, "CROP", 40)
+        yield
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -101,15 +103,8 @@ class Project:
 
     def run_imported(self, script: str, *arguments: str, code: int = 0) -> str:
         """As `run`, in a process that has imported BasicSR and this package already, which saves most of the time."""
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder, "output")
-            process = _PROCESSES.Process(target=_run_script, args=(self.folder, output, script, arguments))
-            process.start()
-            process.join(300)
-            process.kill()
-            printed = output.read_text()
-        assert process.exitcode == code, printed[-3000:]
-        return printed
+        with Started(self.folder, script, *arguments) as started:
+            return started.finished(code)
 
     def train(self, options: str, *arguments: str, code: int = 0) -> str:
         return self.run_imported(str(ROOT / "quantnas_sr/train.py"), "-opt", options, *arguments, code=code)
@@ -118,9 +113,51 @@ class Project:
         return self.run_imported(str(ROOT / "quantnas_sr/test.py"), "-opt", options)
 
 
-def _run_script(folder: Path, output: Path, script: str, arguments: Sequence[str]) -> None:
+class Started:
+    """``python script arguments`` in ``folder``, in a process that has imported BasicSR and this package already.
+
+    It ends at the latest with the block of its ``with``.
+    """
+
+    def __init__(self, folder: Path, script: str, *arguments: str, **environment: str) -> None:
+        self._temporary = tempfile.TemporaryDirectory()
+        self.output = Path(self._temporary.name, "output")
+        self.output.touch()
+        started = folder, self.output, script, arguments, environment
+        self.process = _PROCESSES.Process(target=_run_script, args=started)
+        self.process.start()
+
+    def __enter__(self) -> "Started":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self._temporary.cleanup()
+
+    def finished(self, code: int = 0) -> str:
+        """Wait for the end; returns all that was printed."""
+        self.process.join(300)
+        printed = self.output.read_text()
+        assert self.process.exitcode == code, printed[-3000:]
+        return printed
+
+
+def run_in_parallel(processes: int, folder: Path, script: str, *arguments: str) -> str:
+    """What `torchrun --nproc_per_node` starts, without its own process; returns what the first process printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    with ExitStack() as stack:
+        all_started = [stack.enter_context(Started(folder, script, *arguments, **rank)) for rank in ranks]
+        return [started.finished() for started in all_started][0]
+
+
+def _run_script(folder: Path, output: Path, script: str, arguments: Sequence[str], environment: Dict[str, str]) -> None:
     """``python script arguments`` in ``folder``, in this process, with both streams in the file ``output``."""
     os.chdir(folder)
+    os.environ.update(environment)
     with output.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

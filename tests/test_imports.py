@@ -68,7 +68,7 @@ print("registered", flush=True)
 #: Runs each piece of code in a process of its own. What BasicSR builds on is imported once, before they part.
 FORKS = """
 import json, os, sys
-import cv2, lmdb, scipy.ndimage, scipy.special, tensorboard, torch, torchvision, tqdm, yaml
+import cv2, lmdb, scipy.ndimage, scipy.special, scipy.stats, tensorboard, torch, torchvision, tqdm, yaml
 from torch.utils.tensorboard import SummaryWriter
 for name, code in json.loads(sys.argv[1]).items():
     print(name, end=": ", flush=True)

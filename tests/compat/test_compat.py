@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from project import run_in_parallel
 from torch import nn
 
 import quantnas_sr
@@ -503,7 +504,7 @@ logger: {print_freq: 1, save_checkpoint_freq: 2, use_tb_logger: false}
 
 
 def test_two_cpu_processes_train_and_resume(tmp_path, pairs):
-    """BasicSR's own pipeline under torchrun, then again with --auto_resume for two more iterations."""
+    """BasicSR's own pipeline as torchrun starts it, then again with --auto_resume for two more iterations."""
     data = yaml.dump(pairs, default_flow_style=True, width=10**6).strip()[1:-1]
     (tmp_path / "opt.yml").write_text(OPTIONS.replace("pairs", data))
     script = write_script(
@@ -518,14 +519,10 @@ def test_two_cpu_processes_train_and_resume(tmp_path, pairs):
             distributed.destroy_process_group()
         """,
     )
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    train = [*launch, script, "-opt", "opt.yml", "--launcher", "pytorch"]
-    run = run_python(*train, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert "DistributedDataParallel" in run.stderr
-    run = run_python(*train, "--auto_resume", "--force_yml", "train:total_iter=6", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert "Resuming training from epoch" in run.stderr
+    train = [tmp_path, str(script), "-opt", "opt.yml", "--launcher", "pytorch"]
+    assert "DistributedDataParallel" in run_in_parallel(2, *train)
+    log = run_in_parallel(2, *train, "--auto_resume", "--force_yml", "train:total_iter=6")
+    assert "Resuming training from epoch" in log
     experiment = tmp_path / "experiments" / "pair"
     assert sorted(path.name for path in experiment.glob("*/*.state")) == ["2.state", "4.state", "6.state"]
     state = torch.load(experiment / "training_states" / "6.state", weights_only=True)

@@ -159,20 +159,20 @@ def project(tmp_path_factory) -> Project:
     return project
 
 
-SMALL = {"network_g.num_feat": 12, "network_g.num_block": 1, "train.alpha_warmup": 0.2, "train.total_iter": 30}
-SMALL.update({"train.scheduler.periods": [30], "logger.save_checkpoint_freq": 15, "train.optim_alpha.lr": 2e-2})
+SMALL = {"network_g.num_feat": 12, "network_g.num_block": 1, "train.alpha_warmup": 0.2, "train.total_iter": 16}
+SMALL.update({"train.scheduler.periods": [16], "logger.save_checkpoint_freq": 8, "train.optim_alpha.lr": 4e-2})
 
 
 @pytest.mark.parametrize("space, limit", [("basic", 0.4), ("rfdn", 0.3)])
 def test_a_search_lands_within_its_budget_and_goes_on_with_its_penalty(space, limit, project):
-    changes = {**SMALL, "name": space, "train.hardware_opt.budget": limit, "val.val_freq": 15}
+    changes = {**SMALL, "name": space, "train.hardware_opt.budget": limit, "val.val_freq": 8}
     options = project.write(f"{space}.yml", project.options(f"search_{space}_x4.yml", changes))
     project.train(options)
     folder = project.folder / f"experiments/{space}"
-    for late in ("training_states/30.state", "models/net_g_30.pth", "models/net_g_latest.pth"):
+    for late in ("training_states/16.state", "models/net_g_16.pth", "models/net_g_latest.pth"):
         (folder / late).unlink()
-    halfway = torch.load(folder / "training_states/15.state", weights_only=True)["hardware_penalty"]
-    halfway_origin = yaml.safe_load((folder / "genotypes/15.yml").read_text())["origin"]
+    halfway = torch.load(folder / "training_states/8.state", weights_only=True)["hardware_penalty"]
+    halfway_origin = yaml.safe_load((folder / "genotypes/8.yml").read_text())["origin"]
     assert halfway["value"] == halfway_origin["hardware_penalty"] != 1e-4
     shutil.rmtree(folder / "genotypes")
     log = project.train(options, "--auto_resume")
@@ -181,9 +181,9 @@ def test_a_search_lands_within_its_budget_and_goes_on_with_its_penalty(space, li
     reached = count(DerivedNetwork(found)).bitops / 1e9
     assert 0.95 * limit <= reached <= limit
     assert f"Current genotype: {reached:.3f} GBitOps for 32x32 (budget {limit}), saved to" in log
-    assert found.origin["budget"] == limit and found.origin["iteration"] == 30
+    assert found.origin["budget"] == limit and found.origin["iteration"] == 16
     penalties = [float(value) for value in re.findall(r"hardware_penalty: (\S+)", log)]
-    assert len(penalties) == 15
+    assert len(penalties) == 8
     assert penalties[0] in [pytest.approx(f * halfway["value"], rel=1e-3) for f in (0.5, 1, 2)]
     assert found.origin["hardware_penalty"] == pytest.approx(penalties[-1], rel=1e-3)
 

@@ -28,10 +28,10 @@ SEARCH = {
     "network_g.num_feat": 12,
     "network_g.num_block": 1,
     "network_g.bits": [2, 4, 8],
-    "train.total_iter": 60,
-    "train.scheduler.periods": [60],
-    "train.optim_alpha.lr": "3e-2",
-    "logger.save_checkpoint_freq": 5,
+    "train.total_iter": 24,
+    "train.scheduler.periods": [24],
+    "train.optim_alpha.lr": "1e-1",
+    "logger.save_checkpoint_freq": 6,
     "logger.print_freq": 10,
     "logger.use_tb_logger": True,
     "val": None,
@@ -82,7 +82,7 @@ def killed(project) -> Project:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=project.folder, env=environment, **streams) as process:
-        wait_for(lambda: list(project.folder.glob("experiments/*/training_states/5.state")))
+        wait_for(lambda: list(project.folder.glob("experiments/*/training_states/6.state")))
         process.send_signal(signal.SIGKILL)
     return project
 
@@ -151,9 +151,9 @@ def test_a_failing_job_is_tried_again_and_left_out_with_its_reason_and_the_other
 
 def test_options_that_changed_since_are_one_line(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished.folder)
-    assert cli.main([*COMMAND, "--penalties", "0", "--force_search", "train:total_iter=30"]) == 1
+    assert cli.main([*COMMAND, "--penalties", "0", "--force_search", "train:total_iter=12"]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "train.total_iter was 60 and is 30" in error and "search.yml" in error
+    assert error.count("\n") == 1 and "train.total_iter was 24 and is 12" in error and "search.yml" in error
 
 
 def test_two_commands_do_not_run_the_same_job(finished, monkeypatch):

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 import torch
 from basicsr.utils import tensor2img
 from PIL import Image, ImageCms
-from project import ROOT
+from project import ROOT, Started
 from upscaling import ModuleNetwork, checkpoint, derived, enlarged, nearest, write_onnx
 
 from quantnas_sr import cli
@@ -309,19 +310,20 @@ sys.exit(cli.main(["upscale", "net.pth", "x.png", "out/y.png", "--tile", "30"]))
 def test_an_interrupted_run_leaves_no_half_file(tmp_path, number, code, said):
     checkpoint(tmp_path / "net.pth", nearest())
     save(tmp_path / "x.png", 50, 50, 3)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", WAITING], cwd=tmp_path, env=environment, **streams) as process:
-        assert process.stdout.readline() == "half\n", process.stderr.read()
+    (tmp_path / "waiting.py").write_text(WAITING)
+    with Started(tmp_path, str(tmp_path / "waiting.py")) as started:
+        while started.output.read_text() != "half\n":
+            assert started.process.is_alive(), started.output.read_text()
+            time.sleep(0.02)
         assert any(path.is_file() for path in (tmp_path / "out").rglob("*"))
-        process.send_signal(number)
-        assert process.communicate(timeout=60)[1] == said
-    assert process.returncode == code
+        os.kill(started.process.pid, number)
+        assert started.finished(code) == f"half\n{said}"
     assert list((tmp_path / "out").iterdir()) == []
 
 
 PEAKS = """
 import sys
+import time
 from quantnas_sr import cli
 from quantnas_sr.deploy.memory import process_peak
 
