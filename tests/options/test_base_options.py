@@ -111,6 +111,8 @@ def small(project: Project, name: str) -> Dict[str, Any]:
     if name.startswith("test"):
         changes["datasets.test_1.name"] = "Set5"
     opt = project.options(f"comparisons/{name}", changes)
+    if opt["network_g"]["type"] == "QuantNASSupernet" and not opt["network_g"].get("genotype"):
+        opt["network_g"].update(num_feat=12, num_block=1)
     opt["is_train"], opt["num_gpu"] = not name.startswith("test"), 0
     for phase, dataset in opt["datasets"].items():
         dataset.update(phase=phase.partition("_")[0], scale=opt["scale"])
