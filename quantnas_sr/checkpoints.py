@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.cost.dry_run import output_shape
 from quantnas_sr.errors import CheckpointError, OptionError
-from quantnas_sr.mixed_precision.base_network import as_trained
-from quantnas_sr.pth import description_in, read_state
+from quantnas_sr.mixed_precision.base_network import as_trained, build_arch
+from quantnas_sr.pth import description_in, key_of, read_pth, read_state
 from quantnas_sr.search_space.derived import derived_from, load_derived
 from quantnas_sr.values.signatures import check_arguments
 
-__all__ = ["describes_network", "load_derived", "load_network", "network_of", "scale_of"]
+__all__ = ["describes_network", "load_arch", "load_as_named", "load_derived", "load_network", "network_of", "scale_of"]
 
 _ARCH = "quantized_arch"
 
@@ -29,6 +29,52 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
         CheckpointError, GenotypeError: the file cannot be read, or is not the checkpoint of a network of this package.
     """
     return network_of(read_state(path, param_key), path)
+
+
+def load_arch(
+    arch: Mapping[str, Any], path: Union[str, Path], where: str, param_key: Optional[str] = None
+) -> nn.Module:
+    """A registered network with the weights of a checkpoint that does not say what it is of, in evaluation mode.
+
+    Args:
+        arch: ``type`` of a registered arch, and its own options.
+        path: the checkpoint, as BasicSR or ``torch.save(network.state_dict(), path)`` writes it.
+        where: what an error about ``arch`` begins with.
+        param_key: as of `load_network`.
+
+    Raises:
+        OptionError: the network cannot be built.
+        CheckpointError: the file cannot be read, or does not fit the network.
+    """
+    network = build_arch(arch, where)
+    content = read_pth(path)
+    key = key_of(content, param_key)
+    state = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
+    try:
+        network.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
+    except RuntimeError as error:
+        problem = " ".join(str(error).splitlines()[1:2]).strip()
+        raise CheckpointError(f"{path}: does not fit {arch['type']}: {problem[:200]}") from None
+    except Exception:
+        raise CheckpointError(f"{path}: not a checkpoint of weights") from None
+    return network.eval()
+
+
+def load_as_named(options: Mapping[str, Any], where: str) -> nn.Module:
+    """A trained network as options name it, in evaluation mode on the CPU.
+
+    Args:
+        options: ``path`` of a checkpoint; ``network``, the ``type`` and the options of its arch, where the checkpoint
+            does not say what it is of; ``param_key``.
+        where: the place of the options, for errors.
+
+    Raises:
+        QuantNASError: it cannot be built or loaded; one line.
+    """
+    path, key = options["path"], options.get("param_key")
+    if options.get("network") is None:
+        return load_network(path, key)
+    return load_arch(options["network"], path, f"{where}.network", key)
 
 
 def describes_network(state: Mapping[str, Any]) -> bool:

@@ -7,12 +7,14 @@ from typing import Any, Dict, List, Optional
 import torch
 from basicsr.utils import get_root_logger
 
+from quantnas_sr.checkpoints import load_as_named
 from quantnas_sr.cost import count
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.errors import NetworkError
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.models.random_state import random_state, set_random_state
+from quantnas_sr.models.teacher import TaughtLoss
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 from quantnas_sr.registration import MODEL_REGISTRY
 
@@ -29,7 +31,8 @@ class QuantNASModel(ExperimentModel):
     full precision; the LSQ steps of weights then start from the trained weights. In the second, ``train:
     calibration_iter`` iterations (10 by default, at most a tenth), nothing is trained: the inputs of the layers are
     observed, and set the steps of activations. It is left out where no activation has a trained step, or all are set
-    already. The third trains the quantized network. With ``train: step_lr`` every trained step changes by about that
+    already. The third trains the quantized network. With ``train: teacher`` the loss has a part that is the distance
+    from the images of another network, see `teacher`. With ``train: step_lr`` every trained step changes by about that
     share of itself in an iteration. The cost of the network is logged at the start.
     """
 
@@ -54,6 +57,10 @@ class QuantNASModel(ExperimentModel):
     def init_training_settings(self) -> None:
         """As BasicSR's, with the lengths of the full-precision warm-up and of the calibration."""
         super().init_training_settings()
+        teacher = self.opt["train"].get("teacher")
+        if teacher is not None:
+            network = load_as_named(teacher, "train.teacher").to(self.device, memory_format=torch.channels_last)
+            self.cri_pix = TaughtLoss(self.cri_pix, network, teacher.get("loss_weight", 1.0))
         calibrates = not is_calibrated(self.get_bare_model(self.net_g))
         self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)
         self._calibration_batches: List[Dict[str, Any]] = []
@@ -73,7 +80,13 @@ class QuantNASModel(ExperimentModel):
             return
         if self.phases.full_precision:
             self._set_quantize(current_iter >= first_quantized)
+        if not isinstance(self.cri_pix, TaughtLoss):
+            super().optimize_parameters(current_iter)
+            return
+        self.cri_pix.see(self.lq)
         super().optimize_parameters(current_iter)
+        taught = self.reduce_loss_dict({"l_teacher": self.cri_pix.taught})["l_teacher"]
+        self.log_dict.update(l_pix=self.log_dict["l_pix"] - taught, l_teacher=taught)
 
     def _calibrate(self, first: bool, last: bool) -> None:
         if first:

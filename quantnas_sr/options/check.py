@@ -9,7 +9,7 @@ from quantnas_sr.data.batches import check_batches
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.checks.datasets import check_datasets
 from quantnas_sr.options.checks.inputs import check_inputs
-from quantnas_sr.options.checks.network import check_checkpoints, check_network
+from quantnas_sr.options.checks.network import check_checkpoints, check_network, check_teacher
 from quantnas_sr.options.checks.shape import check_shape
 from quantnas_sr.options.checks.train import check_train
 from quantnas_sr.options.checks.validation import check_validation
@@ -39,6 +39,8 @@ def check(opt: Options) -> None:
         check_batches(opt)
     check_inputs(opt, net)
     check_checkpoints(opt, net)
+    if opt["is_train"]:
+        check_teacher(opt, net)
 
 
 def _check_devices(opt: Options) -> None:

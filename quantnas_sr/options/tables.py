@@ -109,7 +109,15 @@ QAT_TRAIN: Table = {
     "fp_warmup": Key(_SHARE, "share of total_iter in full precision"),
     "calibration_iter": Key(whole(at_least=0), "iterations that set the steps of activations"),
     "step_lr": Key(optional(number(above=0, at_most=1)), "learning rate of a step, as a share of the step"),
+    "teacher": Key(optional(MAPPING), "a trained network whose images are imitated"),
     **_EVERY_TRAIN,
+}
+#: Of ``train: teacher``.
+TEACHER: Table = {
+    "path": Key(TEXT, "checkpoint of the teacher", "train"),
+    "network": Key(optional(MAPPING), "`type` of a registered arch, and its arguments"),
+    "param_key": Key(optional(TEXT), "`params` or `params_ema`"),
+    "loss_weight": Key(_WEIGHT, "of the mean distance from the teacher's images"),
 }
 #: The keys of ``train:`` by model.
 TRAIN: Mapping[str, Table] = {

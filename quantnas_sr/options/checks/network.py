@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.checkpoints import load_as_named
+from quantnas_sr.cost.dry_run import output_shape
 from quantnas_sr.cost.quantized import check_runs_quantized
-from quantnas_sr.errors import OptionError
+from quantnas_sr.errors import CheckpointError, GenotypeError, OptionError
 from quantnas_sr.options.checks.building import built, errors_at
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.pth import PARAM_KEYS, read_pth, read_state
@@ -109,6 +111,34 @@ def _check_fits(net: nn.Module, path: str, options: Options) -> None:
         raise OptionError(f"path.pretrain_network_g: {path} does not fit network_g: {problem[:200]}") from None
     except Exception:
         raise OptionError(f"path.pretrain_network_g: {path} is not a checkpoint of weights") from None
+
+
+def check_teacher(opt: Options, net: Optional[nn.Module]) -> None:
+    """The teacher of a training must be there, and make images of the size that the network makes.
+
+    Args:
+        opt: checked options.
+        net: of `check_network`; without it sizes are not compared.
+
+    Raises:
+        QuantNASError: one line that names the key or the file.
+    """
+    options = opt["train"].get("teacher")
+    if options is None:
+        return
+    try:
+        teacher = load_as_named(options, "train.teacher")
+    except (CheckpointError, GenotypeError) as error:
+        hint = "" if options.get("network") else "; `network:` names the arch of a checkpoint that does not"
+        raise OptionError(f"train.teacher.path: {error}{hint}") from None
+    if net is None:
+        return
+    (_, made), (_, taught) = output_shape(net), output_shape(teacher)
+    if made != taught:
+        raise OptionError(
+            f"train.teacher: makes images of {taught[-1]}x{taught[-2]}x{taught[1]} where network_g makes "
+            f"{made[-1]}x{made[-2]}x{made[1]}. Allowed: the same scale and channels"
+        )
 
 
 def check_weights(opt: Options) -> None:

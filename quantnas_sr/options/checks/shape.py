@@ -36,6 +36,8 @@ def check_shape(opt: Any, is_train: bool) -> None:
     check_section(opt["path"], tables.PATH, "path", is_train, strict)
     if is_train:
         check_section(opt["train"], _train_table(opt["model_type"]), "train", is_train, strict)
+        if strict and opt["train"].get("teacher") is not None:
+            check_section(opt["train"]["teacher"], tables.TEACHER, "train.teacher", is_train)
         check_section(opt["logger"], tables.LOGGER, "logger", is_train, strict)
         if opt["logger"].get("wandb") is not None:
             check_section(opt["logger"]["wandb"], tables.WANDB, "logger.wandb", is_train, strict)

@@ -1,0 +1,80 @@
+"""``train: teacher``: a trained network whose images a training imitates."""
+
+import pytest
+import torch
+from tiny_training import Pipeline, assert_same, new_model, options, resumed, train
+
+from quantnas_sr.archs.espcn_arch import ESPCN
+from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.models.teacher import TaughtLoss
+
+ARCH = {"type": "ESPCN", "num_feat": 8, "upscale": 2, "activation": "relu"}
+
+
+@pytest.fixture
+def espcn(tmp_path) -> str:
+    """A checkpoint that does not say what it is of."""
+    torch.manual_seed(5)
+    torch.save({"params": ESPCN(num_feat=8, upscale=2, activation="relu").state_dict()}, tmp_path / "espcn.pth")
+    return str(tmp_path / "espcn.pth")
+
+
+def test_the_loss_is_the_pixel_loss_and_the_distance_from_the_teacher():
+    teacher = torch.nn.Upsample(scale_factor=2)
+    lq, output, gt = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
+    distance = (output - teacher(lq)).abs().mean()
+    for pixel, expected in ((torch.nn.MSELoss(), (output - gt).square().mean() + 3 * distance), (None, 3 * distance)):
+        loss = TaughtLoss(pixel, teacher, 3)
+        loss.see(lq)
+        torch.testing.assert_close(loss(output, gt), expected)
+        torch.testing.assert_close(loss.taught, 3 * distance)
+
+
+def test_a_training_goes_towards_its_teacher_and_resumes_with_it(tmp_path, espcn):
+    teacher = {"path": espcn, "network": ARCH, "loss_weight": 10.0}
+    opt = options(tmp_path, {"train.teacher": teacher, "train.fp_warmup": 0.25})
+    taught, alone = new_model(opt), new_model(options(tmp_path, {"train.fp_warmup": 0.25}))
+    before = {name: tensor.clone() for name, tensor in taught.cri_pix.teacher.state_dict().items()}
+    train(taught, 1, 16, save=True)
+    train(alone, 1, 16)
+    images = torch.rand(8, 3, 4, 4)
+    with torch.no_grad():
+        target = taught.cri_pix.teacher(images)
+        near, far = ((model.net_g(images) - target).abs().mean() for model in (taught, alone))
+    assert near < far
+    assert taught.log_dict["l_teacher"] > 0 and taught.log_dict["l_pix"] > 0 and "l_teacher" not in alone.log_dict
+    assert all(torch.equal(before[name], tensor) for name, tensor in taught.cri_pix.teacher.state_dict().items())
+    again = resumed(opt, 9)
+    train(again, 10, 16)
+    assert_same(taught, again)
+
+
+def test_a_checkpoint_of_this_package_needs_no_network(tmp_path, monkeypatch, capfd):
+    network = QuantizedArch(ARCH, bits=32)
+    torch.save({"params": network.state_dict()}, tmp_path / "float.pth")
+    pipeline = Pipeline(tmp_path, 4, monkeypatch, capfd)
+    code, printed = pipeline.run("train", pipeline.options({"train.total_iter": 2, "train.teacher.path": "float.pth"}))
+    assert code == 0 and "l_teacher: " in printed
+
+
+@pytest.mark.parametrize(
+    "teacher, said",
+    [
+        ({}, "train.teacher: the key 'path' is missing"),
+        ({"path": "no.pth"}, "train.teacher.path: no.pth: the checkpoint cannot be read"),
+        ({"path": "espcn.pth"}, "`network:` names the arch of a checkpoint that does not"),
+        ({"path": "espcn.pth", "network": {**ARCH, "num_feat": 4}}, "espcn.pth: does not fit ESPCN: size mismatch"),
+        ({"path": "espcn.pth", "network": {"type": "ESPNC"}}, "train.teacher.network: unknown type 'ESPNC', did you"),
+        ({"path": "x3.pth", "network": {"type": "ESPCN", "upscale": 3}}, "makes images of 144x144x3 where network_g"),
+        ({"path": "espcn.pth", "weight": 1}, "train.teacher: unknown key 'weight'"),
+        ({"path": "espcn.pth", "network": ARCH, "loss_weight": -1}, "train.teacher.loss_weight"),
+        ("espcn.pth", "train.teacher: 'espcn.pth' is not a mapping"),
+    ],
+)
+def test_a_wrong_teacher_is_one_line(teacher, said, espcn, tmp_path, monkeypatch, capfd):
+    torch.save(ESPCN(upscale=3).state_dict(), tmp_path / "x3.pth")
+    pipeline = Pipeline(tmp_path, 4, monkeypatch, capfd)
+    code, printed = pipeline.run("train", pipeline.options({"train.teacher": teacher}))
+    lines = [line for line in printed.splitlines() if line != "Disable distributed."]
+    assert code == 1 and len(lines) == 1 and said in lines[0], printed
+    assert not (tmp_path / "experiments").exists()
