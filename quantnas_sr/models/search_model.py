@@ -11,8 +11,9 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from quantnas_sr.cost import count
+from quantnas_sr.cost import count, expected_cost
 from quantnas_sr.losses.entropy_loss import total_entropy
+from quantnas_sr.models.edge_losses import DRAWS, EXPLORATION, HALF_LIFE, EdgeLosses, trains_largest
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import SearchSchedule
 from quantnas_sr.models.step_rates import separate_steps
@@ -49,12 +50,15 @@ class QuantNASSearchModel(ExperimentModel):
 
     Each iteration has an alpha step (after ``alpha_warmup``), on the alphas' half of the data and with the full loss
     ``L1 + hardware cost + entropy``; then a step of the weights, on their half and with the pixel loss only. The alphas
-    have an optimizer of their own, whose learning rate is constant. At every checkpoint and at the end the current
-    genotype is written to ``experiments/<name>/genotype.yml`` (and ``genotypes/<iteration>.yml``); that of a
-    `QuantizedSupernet` is bit widths by layer, in ``bits_by_layer.yml`` (and ``bits_by_layer/<iteration>.yml``). The
-    network of this genotype, with the weights of the supernet, is ``models/net_derived_<iteration>.pth``, which a
-    training can start from. With a budget, the penalty is adapted during the search, and the genotype is the most
-    probable one that costs no more.
+    have an optimizer of their own, whose learning rate is constant. With ``selector: sample`` one edge is computed in
+    each slot, and the alphas learn from the losses of drawn networks, see `edge_losses`.
+
+    At every checkpoint and at the end the current genotype is written to ``experiments/<name>/genotype.yml`` (and
+    ``genotypes/<iteration>.yml``); that of a `QuantizedSupernet` is bit widths by layer, in ``bits_by_layer.yml`` (and
+    ``bits_by_layer/<iteration>.yml``). The network of this genotype, with the weights of the supernet, is
+    ``models/net_derived_<iteration>.pth``, which a training can start from. With a budget, the penalty is adapted
+    during the search, and the genotype is the most probable one that costs no more (with ``selector: sample``, the one
+    of the lowest loss).
 
     Expects ``network_g: QuantNASSupernet`` or ``QuantizedSupernet``, and the data of `QuantNASSearchDataset`.
     """
@@ -83,6 +87,11 @@ class QuantNASSearchModel(ExperimentModel):
         self.adapt_every = max(1, total_iter // PENALTY_CHECKS)
         self.tb_writer = self._open_tensorboard()
         self.last_batch: Optional[Tensor] = None
+        self.edge_losses: Optional[EdgeLosses] = None
+        if self.supernet.selector == "sample":
+            alphas = self.supernet.alphas_by_slot()
+            self.edge_losses = EdgeLosses(alphas, HALF_LIFE * total_iter, self.supernet.widthless())
+            self.largest = {slot: int(costs.argmax()) for slot, costs in self.cri_hardware.costs.items()}
 
     def setup_optimizers(self) -> None:
         """One optimizer for the weights and one for the alphas."""
@@ -132,7 +141,7 @@ class QuantNASSearchModel(ExperimentModel):
             alpha_losses = self._alpha_step(progress)
             if current_iter % self.adapt_every == 0:
                 self.cri_hardware.adapt(self.supernet.alphas_by_slot())
-        with frozen(self.supernet.alphas.parameters()):
+        with frozen(self.supernet.alphas.parameters()), self._network_of_step(current_iter):
             super().optimize_parameters(current_iter)
         self.log_dict.update(self.reduce_loss_dict(alpha_losses) if alpha_losses else {})
         if self.cri_hardware.budget:
@@ -140,12 +149,21 @@ class QuantNASSearchModel(ExperimentModel):
         if current_iter % self.opt["logger"]["print_freq"] == 0:
             self._log_alphas(current_iter)
 
+    @contextmanager
+    def _network_of_step(self, current_iter: int) -> Iterator[None]:
+        """Where networks are drawn, the largest one instead in some of the steps of the weights."""
+        since_warmup = current_iter - self.schedule.warmup_iterations
+        if self.edge_losses is None or not trains_largest(since_warmup):
+            yield
+        else:
+            with self.supernet.only(self.largest):
+                yield
+
     def _alpha_step(self, progress: float) -> Dict[str, Tensor]:
         with frozen(self.supernet.weights()):
-            output = self.net_g(self.lq_alpha)
             probabilities = self.supernet.probabilities()
             losses = OrderedDict(
-                l_alpha_pix=self.cri_pix(output, self.gt_alpha),
+                l_alpha_pix=self._alpha_pixel_loss(probabilities),
                 l_hardware=self.cri_hardware(probabilities),
                 l_entropy=self.cri_entropy(probabilities, progress, self.schedule.alpha_warmup),
             )
@@ -153,6 +171,18 @@ class QuantNASSearchModel(ExperimentModel):
             self.precision.scaler.scale(sum(losses.values())).backward()
             self.precision.step(self.optimizer_alpha)
         return losses
+
+    def _alpha_pixel_loss(self, probabilities: Dict[str, Tensor]) -> Tensor:
+        if self.edge_losses is None:
+            return self.cri_pix(self.net_g(self.lq_alpha), self.gt_alpha)
+        networks = [self.supernet.draw(EXPLORATION) for _ in range(DRAWS)]
+        self.edge_losses.observe(networks, torch.stack([self._loss_of(network) for network in networks]))
+        return expected_cost(probabilities, self.edge_losses.table())
+
+    @torch.no_grad()
+    def _loss_of(self, network: Dict[str, int]) -> Tensor:
+        with self.supernet.only(network):
+            return self.cri_pix(self.supernet(self.lq_alpha), self.gt_alpha)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the current genotype, networks and training state."""
@@ -186,7 +216,9 @@ class QuantNASSearchModel(ExperimentModel):
         get_root_logger().info(f"Current genotype: {self._cost_in_words()}, saved to {path}")
 
     def _choice(self) -> Optional[Dict[str, int]]:
-        return self.cri_hardware.choice(self.supernet.alphas_by_slot())
+        if self.edge_losses is None:
+            return self.cri_hardware.choice(self.supernet.alphas_by_slot())
+        return self.cri_hardware.choice({slot: -added for slot, added in self.edge_losses.table().items()})
 
     def _cost_in_words(self) -> str:
         budget = self.cri_hardware.budget
@@ -212,6 +244,8 @@ class QuantNASSearchModel(ExperimentModel):
         state = {"search": self.schedule.state_dict(), "noise": [pool.state_dict() for pool in pools]}
         if self.last_batch is not None:
             state["last_batch"] = self.last_batch.cpu()
+        if self.edge_losses is not None:
+            state["edge_losses"] = self.edge_losses.state_dict()
         if self.cri_hardware.budget:
             state["hardware_penalty"] = self.cri_hardware.penalty.state_dict()
         return state
@@ -224,6 +258,8 @@ class QuantNASSearchModel(ExperimentModel):
         if self.cri_hardware.budget and "hardware_penalty" in resume_state:
             self.cri_hardware.penalty.load_state_dict(resume_state["hardware_penalty"])
             self.cri_hardware.loss_weight = self.cri_hardware.penalty.value
+        if self.edge_losses is not None and "edge_losses" in resume_state:
+            self.edge_losses.load_state_dict(resume_state["edge_losses"])
         for pool, state in zip(noise_pools(self.supernet), resume_state.get("noise", ())):
             pool.load_state_dict(state)
         super().resume_training(resume_state)
@@ -279,6 +315,10 @@ class QuantNASSearchModel(ExperimentModel):
         for slot, edges in self.supernet.edge_names().items():
             for edge, probability in zip(edges, probabilities[slot].flatten().tolist()):
                 self.tb_writer.add_scalar(f"alphas/{slot}/{edge}", probability, current_iter)
+        if self.edge_losses is not None:
+            for slot, added in self.edge_losses.table().items():
+                for edge, value in zip(self.supernet.edge_names()[slot], added.flatten().tolist()):
+                    self.tb_writer.add_scalar(f"added_loss/{slot}/{edge}", value, current_iter)
         cost = self.cri_hardware
         best = {name: (p == p.max()).to(p) for name, p in probabilities.items()}
         self.tb_writer.add_scalar(f"cost/expected_{cost.cost.name}", cost.expected(probabilities), current_iter)

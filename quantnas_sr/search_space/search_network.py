@@ -1,6 +1,7 @@
 """The base class of all networks that can be searched: alphas, and the weights and probabilities of edges."""
 
 import math
+from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.quantization import check_bits
-from quantnas_sr.search_space.mixing.selectors import SELECTORS, Selection, expected, softmax
+from quantnas_sr.search_space.mixing.selectors import SELECTORS, Selection, expected, one_edge, softmax
 from quantnas_sr.search_space.space import check_choice
 
 
@@ -37,6 +38,7 @@ class SearchNetwork(nn.Module):
         self.selector = selector
         self.temperature_range = check_temperature(temperature)
         self.temperature = self.temperature_range[0]
+        self._only: Optional[Mapping[str, int]] = None
 
     def add_alphas(self, operations: Mapping[str, int]) -> None:
         """Create the alphas. ``operations`` is the number of operations of each slot, by name."""
@@ -72,6 +74,10 @@ class SearchNetwork(nn.Module):
         """The names of the edges of each slot, in the order of the flattened alphas."""
         raise NotImplementedError
 
+    def widthless(self) -> Dict[str, List[int]]:
+        """By slot, the numbers of the operations that compute the same at every bit width."""
+        return {}
+
     def genotype(self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None) -> Any:
         """The result of the search: for each slot the edge of the largest alpha, or that of ``choice``.
 
@@ -85,7 +91,7 @@ class SearchNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB in 0..1, (N, 3, H, W) -> (N, 3, s*H, s*W). The selection is deterministic in evaluation mode."""
-        selections = {slot: self._select(alphas) for slot, alphas in self.alphas_by_slot().items()}
+        selections = {slot: self._select(slot, alphas) for slot, alphas in self.alphas_by_slot().items()}
         places = list(self.places())
         for slot, layer in places:
             layer.selection = selections[slot]
@@ -95,10 +101,34 @@ class SearchNetwork(nn.Module):
             for _, layer in places:
                 layer.selection = None
 
-    def _select(self, alphas: Tensor) -> Selection:
+    def _select(self, slot: str, alphas: Tensor) -> Selection:
+        if self._only is not None:
+            return one_edge(alphas, self._only[slot])
         if self.training:
             return SELECTORS[self.selector](alphas, self.temperature)
         return expected(alphas, self.selector)
+
+    @contextmanager
+    def only(self, choice: Mapping[str, int]) -> Iterator[None]:
+        """Compute one edge in each slot: ``choice[slot]``, an index into the flattened alphas."""
+        self._only = choice
+        try:
+            yield
+        finally:
+            self._only = None
+
+    @torch.no_grad()
+    def draw(self, exploration: float) -> Dict[str, int]:
+        """An edge for each slot, drawn with the probabilities of the alphas.
+
+        Args:
+            exploration: the share of uniform probabilities that is mixed with them.
+        """
+        drawn = {}
+        for slot, probabilities in self.probabilities().items():
+            mixed = torch.lerp(probabilities, torch.full_like(probabilities, 1 / probabilities.numel()), exploration)
+            drawn[slot] = int(torch.multinomial(mixed.flatten(), 1))
+        return drawn
 
     def weights(self) -> List[nn.Parameter]:
         """All parameters but the alphas."""

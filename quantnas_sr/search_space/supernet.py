@@ -13,7 +13,7 @@ from quantnas_sr.search_space.genotype import Choice, Genotype
 from quantnas_sr.search_space.mixing.bit_mixer import BIT_MIXERS
 from quantnas_sr.search_space.mixing.merged_noise import NOISE_MODES, MergedNoise
 from quantnas_sr.search_space.mixing.mixed_layer import MixedLayer
-from quantnas_sr.search_space.operations import Operation
+from quantnas_sr.search_space.operations import ConvSpec, Operation, convolutions
 from quantnas_sr.search_space.search_network import SearchNetwork
 from quantnas_sr.search_space.slots import Slot
 from quantnas_sr.search_space.space import (
@@ -45,7 +45,8 @@ class Supernet(SearchNetwork):
         norm: see `ADQ`; by default that of the space, which is ``adq`` for the paper's spaces.
         activation_quantizer: ``hwgq`` (fixed step) or ``lsq`` (trained step), both after a ReLU; by default that of the
             space.
-        selector: ``softmax``, ``gumbel`` or ``hard_gumbel`` (computes only the operation it draws).
+        selector: ``softmax``, ``gumbel``, or one that computes only the operation it draws: ``hard_gumbel``, or
+            ``sample``, whose alphas learn from the losses of drawn networks.
         temperature: of the gumbel selectors, at the start and at the end of the search; falls geometrically.
         genotype: a genotype, its file, or its plain data, to search bit widths for. It sets space, sizes and norm.
 
@@ -135,6 +136,16 @@ class Supernet(SearchNetwork):
             slot: [f"{operation}/{bits}bit" for operation in operations for bits in self.bits]
             for slot, operations in self.candidates.items()
         }
+
+    def widthless(self) -> Dict[str, List[int]]:
+        """Operations without a convolution."""
+        return {
+            name: [number for number, operation in enumerate(operations) if self._convolutions(name, operation) == []]
+            for name, operations in self.candidates.items()
+        }
+
+    def _convolutions(self, slot: str, operation: str) -> List[ConvSpec]:
+        return convolutions(operation, self.slots[slot].in_channels, self.slots[slot].out_channels, self.num_feat)
 
     def genotype(
         self, origin: Optional[Mapping[str, Any]] = None, choice: Optional[Mapping[str, int]] = None

@@ -69,7 +69,7 @@ def test_supernet_has_the_weights_and_alphas_of_the_authors_one(search_space, bi
     assert sum(alphas.numel() for alphas in net.alphas.values()) == expected["alpha_numel"]
 
 
-@pytest.mark.parametrize("selector", ["softmax", "gumbel", "hard_gumbel"])
+@pytest.mark.parametrize("selector", ["softmax", "gumbel", "hard_gumbel", "sample"])
 @pytest.mark.parametrize("bit_mixer", MIXERS)
 @every_space
 def test_every_selector_and_mixer_goes_forward_and_back(search_space, bit_mixer, selector, supernet):
@@ -78,6 +78,9 @@ def test_every_selector_and_mixer_goes_forward_and_back(search_space, bit_mixer,
     assert y.shape == (1, 3, 32, 32)
     assert y.isfinite().all()
     for alphas in net.alphas.values():
+        if selector == "sample":
+            assert alphas.grad is None
+            continue
         assert alphas.grad.isfinite().all()
         assert alphas.grad.ne(0).any()
         assert selector != "softmax" or alphas.grad.ne(0).all()
@@ -230,14 +233,14 @@ def test_temperature_sharpens_the_draws(supernet):
     sharpness = []
     for progress in (0.0, 1.0):
         net.set_progress(progress)
-        draws = torch.stack([net._select(net.alphas["skip"]).weights for _ in range(50)])
+        draws = torch.stack([net._select("skip", net.alphas["skip"]).weights for _ in range(50)])
         torch.testing.assert_close(draws.sum(dim=(1, 2)), torch.ones(50))
         sharpness.append(draws.amax(dim=(1, 2)).mean().item())
     assert sharpness[0] < 0.25
     assert sharpness[1] > 0.9
 
 
-@pytest.mark.parametrize("selector", ["softmax", "gumbel", "hard_gumbel"])
+@pytest.mark.parametrize("selector", ["softmax", "gumbel", "hard_gumbel", "sample"])
 @pytest.mark.parametrize("bit_mixer", ["shared", "separate"])
 def test_evaluation_leaves_nothing_to_chance(bit_mixer, selector, supernet):
     net, x = supernet(bit_mixer=bit_mixer, selector=selector), image()

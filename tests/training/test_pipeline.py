@@ -171,6 +171,7 @@ def test_search_and_training_in_mixed_precision(amp, mode, project):
 
 def test_a_search_runs_in_two_processes(project):
     changes = {**SMALL_BASIC, "name": "two", "val.val_freq": 2, "train.alpha_warmup": 0.5}
+    changes["network_g.selector"] = "sample"
     options = project.write("two.yml", project.options("search_basic_x4.yml", changes))
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29613"]
     script = [str(ROOT / "quantnas_sr/train.py"), "-opt", options, "--launcher", "pytorch"]

@@ -70,6 +70,11 @@ SEARCHES = {
     "fast noise, warm-up of the alphas": {"network_g.noise_mode": "fast", "train.alpha_warmup": 0.1},
     "exact noise, gumbel": {"network_g.noise_mode": "exact", "network_g.selector": "gumbel", "train.alpha_warmup": 0},
     "a budget": {"train.hardware_opt.budget": 0.03, "train.alpha_warmup": 0.1},
+    "drawn networks": {
+        "network_g.selector": "sample",
+        "train.hardware_opt.budget": 0.03,
+        "train.alpha_warmup": 0.3,
+    },
     "shared weights": {"network_g.bit_mixer": "shared", "train.alpha_warmup": 0.1},
 }
 

@@ -33,11 +33,21 @@ def hard_gumbel(alphas: Tensor, temperature: float) -> Selection:
     return Selection(weights, only=int(weights.detach().sum(dim=1).argmax()))
 
 
+def sample(alphas: Tensor, temperature: float) -> Selection:
+    """A one-hot draw without gradient: the alphas learn from the losses of drawn networks (`edge_losses`) instead."""
+    return one_edge(alphas, int(torch.multinomial(F.softmax(alphas.detach().flatten(), dim=0), 1)))
+
+
 def best(alphas: Tensor) -> Selection:
     """One-hot at the largest alpha, the edge that a derived network has."""
+    return one_edge(alphas, int(alphas.argmax()))
+
+
+def one_edge(alphas: Tensor, edge: int) -> Selection:
+    """One-hot at an edge, which is an index into the flattened alphas."""
     one_hot = torch.zeros_like(alphas).flatten()
-    one_hot[alphas.argmax()] = 1
-    return Selection(one_hot.view_as(alphas), only=int(alphas.argmax()) // alphas.shape[1])
+    one_hot[edge] = 1
+    return Selection(one_hot.view_as(alphas), only=edge // alphas.shape[1])
 
 
 #: ``selector:`` of the options, for training.
@@ -45,9 +55,12 @@ SELECTORS: Dict[str, Callable[[Tensor, float], Selection]] = {
     "softmax": softmax,
     "gumbel": gumbel,
     "hard_gumbel": hard_gumbel,
+    "sample": sample,
 }
+#: Selectors that compute one operation of a slot.
+ONE_AT_A_TIME = ("hard_gumbel", "sample")
 
 
 def expected(alphas: Tensor, selector: str) -> Selection:
-    """Deterministic weights for evaluation: the most probable edge for ``hard_gumbel``, else the softmax."""
-    return best(alphas) if selector == "hard_gumbel" else softmax(alphas, 1.0)
+    """Deterministic weights for evaluation: the most probable edge where one is drawn, else the softmax."""
+    return best(alphas) if selector in ONE_AT_A_TIME else softmax(alphas, 1.0)

@@ -54,8 +54,8 @@ PLAIN_SPACE = register_search_space(
     SearchSpace(
         name="plain",
         skeleton=PlainSkeleton,
-        num_feat=44,
-        num_block=6,
+        num_feat=48,
+        num_block=7,
         norms=("none",),
         activation_quantizer="lsq",
         noise_size="error",
@@ -64,6 +64,11 @@ PLAIN_SPACE = register_search_space(
         identity_slots=("body",),
         candidates={
             "default": {
+                "head": ("simple_3x3",),
+                "body": ("simple_3x3", "simple_1x1", "skip_connect"),
+                "upsample": ("simple_3x3", "simple_1x1"),
+            },
+            "large": {
                 "head": ("simple_3x3", "simple_5x5"),
                 "body": ("simple_3x3", "simple_1x1", "conv_3x1_1x3", "simple_5x5", "skip_connect"),
                 "upsample": ("simple_3x3", "simple_1x1"),
