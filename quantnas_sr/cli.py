@@ -19,6 +19,10 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
         "measure the convolutions of a search on this machine, for cost: {type: latency}",
         "quantnas_sr.commands.latency",
     ),
+    "quantize": (
+        "turn any trained network into an integer file, calibrated on images",
+        "quantnas_sr.commands.quantize",
+    ),
     "export": ("export a trained network as an integer ONNX file, and check it", "quantnas_sr.commands.export"),
     "upscale": ("upscale images and videos with a trained or exported network", "quantnas_sr.commands.upscale"),
     "benchmark": (

@@ -26,6 +26,7 @@ FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("export",),
     ("upscaling",),
     ("benchmark",),
+    ("conversion",),
     ("commands",),
     ("cli", "train", "test", "__init__", "__main__"),
 )

@@ -5,7 +5,6 @@ import datetime
 import json
 import shlex
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -15,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from quantnas_sr.benchmark.table import Measurement, Row, Theory, markdown
-from quantnas_sr.benchmark.timing import timed_process
+from quantnas_sr.benchmark.timing import taking_turns
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.cost import count
 from quantnas_sr.cost.measure import this_machine
@@ -159,20 +158,14 @@ def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") 
 
 
 def _taking_turns(files: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:
-    """Measure the float baseline, which comes first, and its integer networks; every second round in reverse order."""
-    seconds: List[List[float]] = [[] for _ in files]
-    peaks: List[Optional[int]] = [None for _ in files]
-    with ExitStack() as stack:
-        processes = [stack.enter_context(timed_process(file.path, runtime, plan.threads, size)) for file in files]
-        for number, runs in enumerate(plan.turns):
-            order = range(len(files))
-            for i in order if number % 2 == 0 else reversed(order):
-                bar.set_postfix_str(f"{files[i].path.name} in {runtime} at {size[0]}x{size[1]}")
-                turn = processes[i](runs)
-                seconds[i] += turn.seconds
-                peaks[i] = turn.peak
-                bar.update()
-    baseline, *others = (Measurement(runtime, times, peak) for times, peak in zip(seconds, peaks))
+    """Measure the float baseline, which comes first, and its integer networks."""
+
+    def tell(path: Path) -> None:
+        bar.set_postfix_str(f"{path.name} in {runtime} at {size[0]}x{size[1]}")
+        bar.update()
+
+    measured = taking_turns([file.path for file in files], runtime, plan.threads, size, plan.turns, tell)
+    baseline, *others = (Measurement(runtime, turn.seconds, turn.peak) for turn in measured)
     return [baseline, *(replace(other, times_faster=baseline.median / other.median) for other in others)]
 
 

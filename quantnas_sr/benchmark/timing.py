@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, TextIO, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -71,6 +71,38 @@ def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int])
         finally:
             process.kill()
             process.communicate()
+
+
+def taking_turns(
+    paths: Sequence[Path],
+    runtime: str,
+    threads: int,
+    size: Tuple[int, int],
+    turns: Sequence[int],
+    tell: Callable[[Path], None] = lambda path: None,
+) -> List[Turn]:
+    """Time networks alternately: a machine that slows down slows all of them. Every second round is in reverse order.
+
+    Args:
+        paths, runtime, threads, size: as of `timed_process`, whose errors are raised.
+        turns: number of runs of each network in each round.
+        tell: called before every turn.
+
+    Returns:
+        For each network the seconds of all its turns, and the peak memory of the last one.
+    """
+    seconds: List[List[float]] = [[] for _ in paths]
+    peaks: List[Optional[int]] = [None for _ in paths]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(timed_process(path, runtime, threads, size)) for path in paths]
+        for number, runs in enumerate(turns):
+            order = range(len(paths))
+            for i in order if number % 2 == 0 else reversed(order):
+                tell(paths[i])
+                turn = processes[i](runs)
+                seconds[i] += turn.seconds
+                peaks[i] = turn.peak
+    return [Turn(*measured) for measured in zip(seconds, peaks)]
 
 
 def _ask(process: subprocess.Popen, runs: int) -> Dict[str, Any]:

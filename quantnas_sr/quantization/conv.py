@@ -262,12 +262,12 @@ def observe_inputs(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate_on(network: nn.Module, batch: Tensor) -> None:
-    """Set trained steps of activations that are not set yet to where they lose least of a batch, in this process alone.
+def calibrate_on(network: nn.Module, *batches: Tensor) -> None:
+    """Set trained steps of activations, unless all are set, to where they lose least of batches, in this process alone.
 
     Args:
         network: in any mode, which it keeps.
-        batch: an input of the network.
+        batches: inputs of the network, at least one.
     """
     if is_calibrated(network):
         return
@@ -276,7 +276,8 @@ def calibrate_on(network: nn.Module, batch: Tensor) -> None:
     network.eval()
     for _, quantizer in _trained_steps(network):
         quantizer.train()
-    network(batch)
+    for batch in batches:
+        network(batch)
     calibrate_inputs(network, synchronize=False)
     network.train(was_training)
 

@@ -132,7 +132,7 @@ def turns(monkeypatch):
 
         yield turn
 
-    monkeypatch.setattr(benchmark, "timed_process", fake)
+    monkeypatch.setattr(timing, "timed_process", fake)
     return taken
 
 

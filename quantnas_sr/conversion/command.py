@@ -1,0 +1,205 @@
+"""``quantnas quantize``: a trained network in integers, calibrated on images, exported, checked and compared."""
+
+import argparse
+import shlex
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.benchmark.timing import taking_turns
+from quantnas_sr.conversion.quality import Pair, Quality, outputs, pairs, quality
+from quantnas_sr.conversion.recognition import Recognized, arch_of_words, import_file, recognize
+from quantnas_sr.cost import NetworkCost, count
+from quantnas_sr.cost.quantized import check_quantized
+from quantnas_sr.deploy.packages import usable_runtimes
+from quantnas_sr.deploy.runtimes import open_network
+from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.export.command import Exported, export, require_export
+from quantnas_sr.quantization import FULL_PRECISION, calibrate_on
+from quantnas_sr.system.files import written_aside
+
+#: Images that quantization steps are set on, their side, and images that the networks are compared on.
+CALIBRATED, CROP, COMPARED = 32, 128, 16
+#: Runs of each network in each round of the timing.
+_TURNS = (2, 3, 3)
+
+
+#: By row of the table: a runtime, or empty for PyTorch.
+Row = Tuple[str, Quality]
+
+
+class Times(NamedTuple):
+    """Median milliseconds of the float baseline and of the integer network in a runtime."""
+
+    runtime: str
+    baseline: float
+    integer: float
+
+
+def run(args: argparse.Namespace) -> None:
+    """``quantnas quantize``.
+
+    Raises:
+        QuantNASError: something that was given cannot be used, or a runtime computes something else.
+    """
+    require_export()
+    output = Path(args.output)
+    if output.suffix != ".onnx":
+        raise OptionError(f"--output: {str(output)!r} does not end in .onnx")
+    checkpoint = output.with_suffix(".pth")
+    if checkpoint.exists() and checkpoint.samefile(args.model):
+        raise OptionError(f"--output: {checkpoint}, which comes beside {output.name}, is the model itself")
+    if args.import_file:
+        import_file(args.import_file)
+    images = pairs(Path(args.images), Path(args.gt) if args.gt else None, CALIBRATED)
+    found = recognize(Path(args.model), arch_of_words(args.arch) if args.arch else None, args.param_key)
+    print(f"{args.model}: {found.name}")
+    with tqdm(total=4, disable=None, leave=False) as bar:
+        bar.set_postfix_str("calibration")
+        network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
+        bar.update()
+        bar.set_postfix_str("export")
+        _save(network, checkpoint)
+        written = export(checkpoint, output, outputs=args.outputs, command=shlex.join(["quantnas", *sys.argv[1:]]))
+        bar.update()
+        bar.set_postfix_str("comparison")
+        baseline = float_network(found)
+        compared = images[:: max(1, len(images) // COMPARED)][:COMPARED]
+        rows = list(_compared(baseline, network, output, compared))
+        bar.update()
+        bar.set_postfix_str("timing")
+        times = list(_timed(baseline, output, args.size, args.threads)) if args.size else []
+        bar.update()
+    cost = count(network)
+    print("\n".join([*table(rows, times, _widths(cost), len(compared)), *remarks(network, cost, written)]))
+    print(f"wrote {output} ({written.bytes / 1e3:.1f} kB) and {checkpoint}, which a training can start from")
+
+
+def quantize(
+    found: Recognized,
+    images: Sequence[Pair],
+    bits: int = 8,
+    bits_by_layer: Union[str, Path, Mapping[str, int], None] = None,
+    skip: Optional[Sequence[str]] = None,
+) -> QuantizedArch:
+    """The network with its convolutions quantized, calibrated on the middle of images; in evaluation mode.
+
+    Args:
+        found: of `recognize`.
+        images: low-resolution images.
+        bits, bits_by_layer, skip: as of `QuantizedArch`.
+
+    Raises:
+        OptionError: the bit widths cannot be used.
+        NetworkError: none of its multiply-adds is quantized, or the network does not run.
+    """
+    network = QuantizedArch(found.arch, bits, bits_by_layer, skip)
+    if not any(network.quantized_layers()):
+        raise OptionError("--skip: leaves no convolution to quantize")
+    network.load_state_dict(found.state)
+    check_quantized(network, count(network))
+    calibrate_on(network, *(_middle(pair.lq) for pair in images))
+    return network.eval()
+
+
+def float_network(found: Recognized) -> nn.Module:
+    """The network in full precision, in evaluation mode."""
+    network = QuantizedArch(found.arch, FULL_PRECISION)
+    network.load_state_dict(found.state)
+    return network.eval()
+
+
+def _middle(image: torch.Tensor) -> torch.Tensor:
+    top, left = (max(0, side - CROP) // 2 for side in image.shape[2:])
+    return image[..., top : top + CROP, left : left + CROP]
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    try:
+        with written_aside(path) as aside:
+            torch.save({"params": network.state_dict()}, aside)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _compared(baseline: nn.Module, network: nn.Module, path: Path, images: Sequence[Pair]) -> Iterator[Row]:
+    """The network in full precision, quantized in PyTorch, and the exported file in every usable runtime."""
+    target = outputs(baseline, images)
+    yield "float", quality(target, None, images)
+    yield "PyTorch", quality(outputs(network, images), target, images)
+    for runtime in usable_runtimes("the comparison")[0]:
+        opened = open_network(path, runtime)
+        made = outputs(lambda x, run=opened: torch.from_numpy(run(x.numpy())), images)
+        yield runtime, quality(made, target, images)
+
+
+def _timed(baseline: nn.Module, integer: Path, size: Tuple[int, int], threads: Optional[int]) -> Iterator[Times]:
+    """Both networks in every usable runtime; ``size`` is height and width."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights, path = Path(folder, "float.pth"), Path(folder, "float.onnx")
+        torch.save({"params": baseline.state_dict()}, weights)
+        export(weights, path, quantized=False)
+        for runtime in usable_runtimes("the timing")[0]:
+            turns = taking_turns([path, integer], runtime, threads or torch.get_num_threads(), size[::-1], _TURNS)
+            yield Times(runtime, *(1e3 * statistics.median(turn.seconds) for turn in turns))
+
+
+def table(rows: Sequence[Row], times: Sequence[Times], widths: str, images: int) -> Iterator[str]:
+    """Quality and speed, as lines of Markdown."""
+    yield ""
+    yield f"| {images} images | PSNR to float | PSNR-Y to the ground truth | ms | float baseline, ms | times faster |"
+    yield "|---|---|---|---|---|---|"
+    speeds = {
+        one.runtime: f"{one.integer:.1f} | {one.baseline:.1f} | {one.baseline / one.integer:.2f}" for one in times
+    }
+    for name, found in rows:
+        what = name if name == "float" else f"{widths}, {name}"
+        values = [_db(found.to_float, 2), _db(found.luma, 3), speeds.get(name, "| |")]
+        yield f"| {what} | {' | '.join(values)} |"
+    yield ""
+
+
+def _db(value: Optional[float], digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f} dB"
+
+
+def remarks(network: QuantizedArch, cost: NetworkCost, written: Exported) -> Iterator[str]:
+    """How the exported file agrees with PyTorch, and what is left in float."""
+    for agreement in written.agreements:
+        yield str(agreement)
+    for line in written.left_out:
+        yield f"not checked: {line}"
+    yield f"quantized: {100 * cost.quantized_share:.1f} % of the multiply-adds"
+    for name, share, why in in_float(network, cost):
+        yield f"in float: {name}, {100 * share:.1f} % ({why})"
+
+
+def _widths(cost: NetworkCost) -> str:
+    widths = sorted({layer.bits for layer in cost.layers if layer.bits < FULL_PRECISION})
+    return f"{'/'.join(map(str, widths))} bits"
+
+
+def in_float(network: nn.Module, cost: NetworkCost) -> List[Tuple[str, float, str]]:
+    """What computes in float: name, share of the multiply-adds, and why; the largest first."""
+    found: Dict[str, Any] = {}
+    for layer in cost.layers:
+        if layer.bits == FULL_PRECISION:
+            found.setdefault(layer.name, 0)
+            found[layer.name] += layer.macs
+    names = sorted(found, key=found.get, reverse=True)
+    return [
+        (name.removeprefix("network."), found[name] / cost.macs, _why(network.get_submodule(name))) for name in names
+    ]
+
+
+def _why(module: nn.Module) -> str:
+    if type(module) is nn.Conv2d:
+        return "skipped"
+    return f"{type(module).__name__}: only nn.Conv2d is quantized"

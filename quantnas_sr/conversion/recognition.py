@@ -1,0 +1,150 @@
+"""What network a checkpoint is of: this package's own description in it, an arch that the user names, or spandrel."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
+
+import yaml
+from torch import Tensor
+
+from quantnas_sr.checkpoints import describes_network, load_arch
+from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError
+from quantnas_sr.options.base import load_options
+from quantnas_sr.options.numbers import to_numbers
+from quantnas_sr.pth import description_in, key_of, read_pth
+from quantnas_sr.quantization import FULL_PRECISION
+
+
+class Recognized(NamedTuple):
+    """A network in full precision.
+
+    Attributes:
+        arch: ``type`` of a registered arch, and its options.
+        state: its weights, under the network's own keys.
+        name: of its class, for people.
+    """
+
+    arch: Dict[str, Any]
+    state: Dict[str, Tensor]
+    name: str
+
+
+def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: Optional[str] = None) -> Recognized:
+    """The network of a checkpoint.
+
+    Args:
+        path: a ``.pth`` or ``.safetensors``.
+        arch: the network, where the user says it; see `arch_of_words`.
+        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+
+    Raises:
+        CheckpointError: the file cannot be read, or nobody recognises it; the network is quantized already.
+        OptionError: the arch cannot be built.
+        NetworkError: it is recognised, but does not make one larger image of one image.
+    """
+    path = Path(path)
+    if arch is not None:
+        network = load_arch(arch, path, "--arch", param_key)
+        return Recognized(dict(arch), network.state_dict(), str(arch["type"]))
+    if path.suffix != ".safetensors":
+        content = read_pth(path)
+        state = content.get(key_of(content, param_key)) if isinstance(content, dict) else None
+        if isinstance(state, dict) and describes_network(state):
+            return _of_description(path, state)
+    return _by_spandrel(path, param_key)
+
+
+def _of_description(path: Path, state: Mapping[str, Any]) -> Recognized:
+    described = description_in(state).get("quantized_arch", {})
+    widths = (described.get("bits_by_layer") or {"": described.get("bits")}).values()
+    if not described or set(widths) != {FULL_PRECISION}:
+        raise CheckpointError(f"{path}: is quantized already; `quantnas export` writes it as an integer file")
+    network = load_arch({"type": "QuantizedArch", **described}, path, "arch")
+    return Recognized(dict(described["arch"]), network.network.state_dict(), str(described["arch"]["type"]))
+
+
+def _by_spandrel(path: Path, param_key: Optional[str]) -> Recognized:
+    try:
+        import spandrel
+    except ImportError:
+        raise MissingExtraError(
+            f"{path}: does not say what network it is of. `--arch` names it; recognising it", "spandrel", "spandrel"
+        ) from None
+    try:
+        if path.suffix == ".safetensors":
+            found = spandrel.ModelLoader().load_from_file(path)
+        else:
+            content = read_pth(path)
+            key = key_of(content, param_key)
+            found = spandrel.ModelLoader().load_from_state_dict(content.get(key, content))
+    except CheckpointError:
+        raise
+    except spandrel.UnsupportedModelError:
+        raise CheckpointError(
+            f"{path}: spandrel recognises no network in it. Allowed: `--arch TYPE key=value ...` for a registered arch"
+        ) from None
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: cannot be read as a network ({line[:200]})") from None
+    network, name = found.model, type(found.model).__name__
+    if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose != "SR":
+        raise NetworkError(f"{path}: {name} is a network for something else than super-resolution")
+    arch = {"type": "SpandrelArch", "model": name, "hyperparameters": dict(network.hyperparameters)}
+    state = {f"model.{key}": tensor.float() for key, tensor in network.state_dict().items()}
+    return Recognized(arch, state, name)
+
+
+def arch_of_words(words: Sequence[str]) -> Dict[str, Any]:
+    """The options of a network from ``--arch``: an options file, or a type and ``key=value``.
+
+    Raises:
+        OptionError: the file has no ``network_g``, or a word is not ``key=value``.
+
+    >>> arch_of_words(["RFDN", "num_feat=50", "upscale=4"])
+    {'type': 'RFDN', 'num_feat': 50, 'upscale': 4}
+    """
+    if len(words) == 1 and words[0].endswith((".yml", ".yaml")):
+        return _arch_of_file(words[0])
+    arch: Dict[str, Any] = {"type": words[0]}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise OptionError(f"--arch: {word!r} is not key=value, such as num_feat=50")
+        try:
+            arch[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise OptionError(f"--arch {key}: {value!r} is not a value that YAML can read") from None
+    to_numbers(arch)
+    return arch
+
+
+def _arch_of_file(path: str) -> Dict[str, Any]:
+    try:
+        options = load_options(path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OptionError(f"--arch: {path} cannot be read ({' '.join(str(error).split())[:120]})") from None
+    network = options.get("network_g") if isinstance(options, dict) else None
+    if not isinstance(network, dict):
+        raise OptionError(f"--arch: {path} has no network_g. Allowed: an options file, or TYPE key=value ...")
+    to_numbers(network)
+    wraps = network.get("type", "").startswith("QuantizedArch")
+    return dict(network["arch"]) if wraps and isinstance(network.get("arch"), dict) else dict(network)
+
+
+def import_file(path: str) -> None:
+    """Run a Python file of the user's own, which registers networks.
+
+    Raises:
+        OptionError: it is not there, or fails.
+    """
+    file = Path(path)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if not file.is_file() or spec is None:
+        raise OptionError(f"--import: there is no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise OptionError(f"--import: {path} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
