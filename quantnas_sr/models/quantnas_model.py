@@ -59,7 +59,9 @@ class QuantNASModel(ExperimentModel):
         super().init_training_settings()
         teacher = self.opt["train"].get("teacher")
         if teacher is not None:
-            network = load_as_named(teacher, "train.teacher").to(self.device, memory_format=torch.channels_last)
+            network = load_as_named(teacher, "train.teacher")
+            set_quantize(network, not teacher.get("full_precision", False))
+            network.to(self.device, memory_format=torch.channels_last)
             self.cri_pix = TaughtLoss(self.cri_pix, network, teacher.get("loss_weight", 1.0))
         calibrates = not is_calibrated(self.get_bare_model(self.net_g))
         self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)

@@ -117,6 +117,7 @@ TEACHER: Table = {
     "path": Key(TEXT, "checkpoint of the teacher", "train"),
     "network": Key(optional(MAPPING), "`type` of a registered arch, and its arguments"),
     "param_key": Key(optional(TEXT), "`params` or `params_ema`"),
+    "full_precision": Key(SWITCH, "whether it computes without its quantizers"),
     "loss_weight": Key(_WEIGHT, "of the mean distance from the teacher's images"),
 }
 #: The keys of ``train:`` by model.

@@ -57,6 +57,18 @@ def test_a_checkpoint_of_this_package_needs_no_network(tmp_path, monkeypatch, ca
     assert code == 0 and "l_teacher: " in printed
 
 
+def test_a_network_in_its_full_precision_warm_up_can_teach(tmp_path):
+    opt = options(tmp_path, {"train.fp_warmup": 0.5})
+    warm = new_model(opt)
+    train(warm, 1, 4, save=True)
+    teacher = {"path": str(tmp_path / "models/net_g_4.pth"), "full_precision": True}
+    taught = new_model(options(tmp_path, {"train.teacher": teacher}))
+    train(taught, 1, 3)
+    images = torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(taught.cri_pix.teacher(images), warm.net_g.eval()(images))
+
+
 @pytest.mark.parametrize(
     "teacher, said",
     [
