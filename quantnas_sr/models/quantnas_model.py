@@ -11,10 +11,10 @@ from quantnas_sr.checkpoints import load_as_named
 from quantnas_sr.cost import count
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.errors import NetworkError
+from quantnas_sr.losses.teacher import TaughtLoss
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.models.random_state import random_state, set_random_state
-from quantnas_sr.models.teacher import TaughtLoss
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 from quantnas_sr.registration import MODEL_REGISTRY
 

@@ -13,13 +13,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from quantnas_sr.cost import count, expected_cost
 from quantnas_sr.losses.entropy_loss import total_entropy
-from quantnas_sr.models.edge_losses import DRAWS, EXPLORATION, HALF_LIFE, EdgeLosses, trains_largest
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import SearchSchedule
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.quantization import NoisePool, calibrate_on
 from quantnas_sr.registration import MODEL_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
+from quantnas_sr.search_space.edge_losses import DRAWS, EXPLORATION, HALF_LIFE, EdgeLosses, trains_largest
 
 #: Number of times that a search with a budget adapts the penalty.
 PENALTY_CHECKS = 100

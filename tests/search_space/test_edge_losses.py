@@ -1,12 +1,12 @@
-"""What drawn networks tell about edges: `models.edge_losses`, and the draws of a `SearchNetwork`."""
+"""What drawn networks tell about edges: `search_space.edge_losses`, and the draws of a `SearchNetwork`."""
 
 from contextlib import nullcontext
 
 import pytest
 import torch
 
-from quantnas_sr.models.edge_losses import EdgeLosses
 from quantnas_sr.search_space import Supernet
+from quantnas_sr.search_space.edge_losses import EdgeLosses
 
 ALPHAS = {"head": torch.zeros(1, 2), "body": torch.zeros(3, 2), "upsample": torch.zeros(2, 2)}
 

@@ -6,7 +6,7 @@ from tiny_training import Pipeline, assert_same, new_model, options, resumed, tr
 
 from quantnas_sr.archs.espcn_arch import ESPCN
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.models.teacher import TaughtLoss
+from quantnas_sr.losses.teacher import TaughtLoss
 
 ARCH = {"type": "ESPCN", "num_feat": 8, "upscale": 2, "activation": "relu"}
 
