@@ -55,7 +55,7 @@ def test_a_supernet_adds_noise_of_that_size(size, noise_mode):
     layer = net.skeleton.body[0]
     conv = next(module for module in layer.modules() if isinstance(module, NoiseConv2d))
     x = torch.rand(2, 8, 12, 12)
-    layer.selection = net._select(net.alphas["body_0"])
+    layer.selection = net._select("body_0", net.alphas["body_0"])
     outputs = torch.stack([layer(x) for _ in range(400)]).detach()
     of_input, of_weight = (NOISE_SIZES[size].extent(t) for t in (x, conv.weight))
     input_variance = (of_input * NOISE_SIZES[size].activation(4)) ** 2
