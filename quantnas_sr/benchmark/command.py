@@ -5,6 +5,7 @@ import datetime
 import json
 import shlex
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -160,11 +161,13 @@ def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") 
 def _taking_turns(files: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:
     """Measure the float baseline, which comes first, and its integer networks."""
 
-    def tell(path: Path) -> None:
+    @contextmanager
+    def shown(path: Path) -> Iterator[None]:
         bar.set_postfix_str(f"{path.name} in {runtime} at {size[0]}x{size[1]}")
+        yield
         bar.update()
 
-    measured = taking_turns([file.path for file in files], runtime, plan.threads, size, plan.turns, tell)
+    measured = taking_turns([file.path for file in files], runtime, plan.threads, size, plan.turns, shown)
     baseline, *others = (Measurement(runtime, turn.seconds, turn.peak) for turn in measured)
     return [baseline, *(replace(other, times_faster=baseline.median / other.median) for other in others)]
 

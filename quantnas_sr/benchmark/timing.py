@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -79,14 +79,14 @@ def taking_turns(
     threads: int,
     size: Tuple[int, int],
     turns: Sequence[int],
-    tell: Callable[[Path], None] = lambda path: None,
+    around: Callable[[Path], ContextManager[None]] = nullcontext,
 ) -> List[Turn]:
     """Time networks alternately: a machine that slows down slows all of them. Every second round is in reverse order.
 
     Args:
         paths, runtime, threads, size: as of `timed_process`, whose errors are raised.
         turns: number of runs of each network in each round.
-        tell: called before every turn.
+        around: makes a context for the turn of a network, from its path.
 
     Returns:
         For each network the seconds of all its turns, and the peak memory of the last one.
@@ -98,8 +98,8 @@ def taking_turns(
         for number, runs in enumerate(turns):
             order = range(len(paths))
             for i in order if number % 2 == 0 else reversed(order):
-                tell(paths[i])
-                turn = processes[i](runs)
+                with around(paths[i]):
+                    turn = processes[i](runs)
                 seconds[i] += turn.seconds
                 peaks[i] = turn.peak
     return [Turn(*measured) for measured in zip(seconds, peaks)]

@@ -4,6 +4,8 @@ import argparse
 import math
 from typing import Tuple
 
+from quantnas_sr.export.choices import OUTPUTS
+
 
 def positive(text: str) -> int:
     """A whole number of 1 or more.
@@ -64,3 +66,19 @@ def size(text: str) -> Tuple[int, int]:
     except argparse.ArgumentTypeError:
         allowed = "N for a square, or WIDTHxHEIGHT in pixels, such as 320x180"
         raise argparse.ArgumentTypeError(f"{text!r} is not a size. Allowed: {allowed}") from None
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """``--outputs`` of the commands that export."""
+    parser.add_argument(
+        "--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round their outputs to 8 bits (float)"
+    )
+
+
+def add_param_key(parser: argparse.ArgumentParser) -> None:
+    """``--param-key`` of the commands that read a checkpoint."""
+    parser.add_argument(
+        "--param-key",
+        choices=("params", "params_ema"),
+        help="which weights of the checkpoint (params_ema, the moving average, where there is one)",
+    )

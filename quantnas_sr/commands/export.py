@@ -2,7 +2,8 @@
 
 import argparse
 
-from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
+from quantnas_sr.commands.arguments import add_outputs, add_param_key
+from quantnas_sr.export.choices import ADQ_FORMS, WEIGHTS_FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="int8",
         help="int4: weights of 2 to 4 bits are packed two to a byte (int8)",
     )
-    parser.add_argument(
-        "--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round their outputs to 8 bits (float)"
-    )
+    add_outputs(parser)
     parser.add_argument("--float", action="store_true", help="export the float baseline, without any quantizer")
-    parser.add_argument(
-        "--param-key",
-        choices=("params", "params_ema"),
-        help="which weights of the checkpoint (params_ema, the moving average, where there is one)",
-    )
+    add_param_key(parser)
 
 
 def run(args: argparse.Namespace) -> None:

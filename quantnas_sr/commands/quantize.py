@@ -2,8 +2,7 @@
 
 import argparse
 
-from quantnas_sr.commands.arguments import positive, size
-from quantnas_sr.export.choices import OUTPUTS
+from quantnas_sr.commands.arguments import add_outputs, add_param_key, positive, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="names of layers that stay in float, such as 'conv_first' '*.esa.*'",
     )
-    parser.add_argument(
-        "--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round their outputs to 8 bits (float)"
-    )
+    add_outputs(parser)
     parser.add_argument(
         "--size",
         type=size,
@@ -45,11 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-timing", dest="size", action="store_const", const=None, help="time nothing")
     parser.add_argument("--threads", type=positive, help="CPU threads of the timing (torch's number)")
-    parser.add_argument(
-        "--param-key",
-        choices=("params", "params_ema"),
-        help="which weights of the checkpoint (params_ema, the moving average, where there is one)",
-    )
+    add_param_key(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.export.command import Exported, export, require_export
+from quantnas_sr.export.sample_images import evenly_spaced
 from quantnas_sr.quantization import FULL_PRECISION, calibrate_on
 from quantnas_sr.system.files import written_aside
 
@@ -30,8 +31,7 @@ CALIBRATED, CROP, COMPARED = 32, 128, 16
 #: Runs of each network in each round of the timing.
 _TURNS = (2, 3, 3)
 
-
-#: By row of the table: a runtime, or empty for PyTorch.
+#: Of the table: float, PyTorch or a runtime, and what was measured.
 Row = Tuple[str, Quality]
 
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         bar.update()
         bar.set_postfix_str("comparison")
         baseline = float_network(found)
-        compared = images[:: max(1, len(images) // COMPARED)][:COMPARED]
+        compared = evenly_spaced(images, COMPARED)
         rows = list(_compared(baseline, network, output, compared))
         bar.update()
         bar.set_postfix_str("timing")

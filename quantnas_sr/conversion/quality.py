@@ -9,9 +9,8 @@ from basicsr.metrics import calculate_psnr
 from torch import Tensor
 
 from quantnas_sr.errors import DataError
-from quantnas_sr.images.bgr import read_bgr
-from quantnas_sr.images.folders import files_in
-from quantnas_sr.images.formats import is_image
+from quantnas_sr.export.sample_images import evenly_spaced, images_of
+from quantnas_sr.images.bgr import read_bgr, read_planes
 
 #: A PSNR of equal images.
 _EQUAL = 99.0
@@ -30,13 +29,9 @@ def pairs(images: Path, gt: Optional[Path], most: int) -> List[Pair]:
     Raises:
         DataError: there is no image, one cannot be read, or has no ground truth.
     """
-    paths = sorted(path for path in (files_in(images) if images.is_dir() else ()) if is_image(path))
-    if not paths:
-        raise DataError(f"{images}: no image there")
-    targets = {path.stem: path for path in files_in(gt) if is_image(path)} if gt and gt.is_dir() else {}
-    if gt is not None and not targets:
-        raise DataError(f"{gt}: no image there")
-    return list(_read(paths[:: max(1, len(paths) // most)][:most], targets, gt))
+    paths = evenly_spaced(images_of(images), most)
+    targets = {} if gt is None else {path.stem: path for path in images_of(gt)}
+    return list(_read(paths, targets, gt))
 
 
 def _read(paths: Iterable[Path], targets: Dict[str, Path], gt: Optional[Path]) -> Iterator[Pair]:
@@ -44,8 +39,7 @@ def _read(paths: Iterable[Path], targets: Dict[str, Path], gt: Optional[Path]) -
         target = _target_of(path.stem, targets)
         if gt is not None and target is None:
             raise DataError(f"{gt}: no ground truth of {path.name} there. Allowed: the same name, also without x4")
-        pixels = np.ascontiguousarray(read_bgr(path)[..., ::-1].transpose(2, 0, 1), dtype=np.float32) / 255
-        yield Pair(torch.from_numpy(pixels)[None], None if target is None else read_bgr(target))
+        yield Pair(torch.from_numpy(read_planes(path, None)), None if target is None else read_bgr(target))
 
 
 def _target_of(stem: str, targets: Dict[str, Path]) -> Optional[Path]:

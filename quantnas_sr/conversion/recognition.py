@@ -47,12 +47,13 @@ def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: O
     if arch is not None:
         network = load_arch(arch, path, "--arch", param_key)
         return Recognized(dict(arch), network.state_dict(), str(arch["type"]))
-    if path.suffix != ".safetensors":
-        content = read_pth(path)
-        state = content.get(key_of(content, param_key)) if isinstance(content, dict) else None
-        if isinstance(state, dict) and describes_network(state):
-            return _of_description(path, state)
-    return _by_spandrel(path, param_key)
+    if path.suffix == ".safetensors":
+        return _by_spandrel(path)
+    content = read_pth(path)
+    state = content.get(key_of(content, param_key), content) if isinstance(content, dict) else content
+    if isinstance(state, dict) and describes_network(state):
+        return _of_description(path, state)
+    return _by_spandrel(path, state)
 
 
 def _of_description(path: Path, state: Mapping[str, Any]) -> Recognized:
@@ -64,7 +65,8 @@ def _of_description(path: Path, state: Mapping[str, Any]) -> Recognized:
     return Recognized(dict(described["arch"]), network.network.state_dict(), str(described["arch"]["type"]))
 
 
-def _by_spandrel(path: Path, param_key: Optional[str]) -> Recognized:
+def _by_spandrel(path: Path, state: Any = None) -> Recognized:
+    """Of a state dict, or of the file itself."""
     try:
         import spandrel
     except ImportError:
@@ -72,14 +74,8 @@ def _by_spandrel(path: Path, param_key: Optional[str]) -> Recognized:
             f"{path}: does not say what network it is of. `--arch` names it; recognising it", "spandrel", "spandrel"
         ) from None
     try:
-        if path.suffix == ".safetensors":
-            found = spandrel.ModelLoader().load_from_file(path)
-        else:
-            content = read_pth(path)
-            key = key_of(content, param_key)
-            found = spandrel.ModelLoader().load_from_state_dict(content.get(key, content))
-    except CheckpointError:
-        raise
+        loader = spandrel.ModelLoader()
+        found = loader.load_from_file(path) if state is None else loader.load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
         raise CheckpointError(
             f"{path}: spandrel recognises no network in it. Allowed: `--arch TYPE key=value ...` for a registered arch"

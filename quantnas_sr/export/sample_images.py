@@ -1,7 +1,7 @@
 """The low-resolution images for the check of an exported network and for the measurement of its value ranges."""
 
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -35,12 +35,26 @@ def arrays(folder: Optional[str], crop: Optional[int] = CROP, most: int = CHECKE
     if folder is None:
         yield from _synthetic(most)
         return
+    for path in evenly_spaced(images_of(folder), most):
+        yield read_planes(path, crop)
+
+
+def images_of(folder: Union[str, Path]) -> List[Path]:
+    """The images of a folder, with its sub-folders, in the order of their paths.
+
+    Raises:
+        DataError: there is none.
+    """
     there = files_in(Path(folder)) if Path(folder).is_dir() else ()
     paths = sorted(path for path in there if is_image(path))
     if not paths:
         raise DataError(f"{folder}: no image there. Allowed: a folder of {', '.join(image_suffixes())}")
-    for path in paths[:: max(1, len(paths) // most)][:most]:
-        yield read_planes(path, crop)
+    return paths
+
+
+def evenly_spaced(things: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most so many of them, from the first on."""
+    return things[:: max(1, len(things) // most)][:most]
 
 
 def _synthetic(number: int) -> Iterator[np.ndarray]:
