@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import runpy
 import socket
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -18,11 +17,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Where there is a forkserver, it imports these once, and every process begins with them.
+# Where there is a forkserver, it imports once what BasicSR and this package build on, and every process begins with it.
 _PROCESSES = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
-_PROCESSES.set_forkserver_preload(["quantnas_sr", "basicsr"])
+_PROCESSES.set_forkserver_preload(
+    ["torch", "torchvision", "torch._dynamo", "torch.utils.tensorboard", "scipy.stats", "scipy.ndimage", "cv2", "lmdb"]
+)
 
 
 def write_image(path: Path, height: int, width: int, seed: int = 0, channels: int = 3) -> None:
@@ -95,36 +96,36 @@ class Project:
 
     def run(self, *command: str, code: int = 0) -> str:
         """Run Python in this folder, as a user would who has installed the package, and return all that it printed."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        result = subprocess.run([sys.executable, *command], cwd=self.folder, env=environment, timeout=300, **streams)
-        assert result.returncode == code, result.stdout[-3000:]
-        return result.stdout
-
-    def run_imported(self, script: str, *arguments: str, code: int = 0) -> str:
-        """As `run`, in a process that has imported BasicSR and this package already, which saves most of the time."""
-        with Started(self.folder, script, *arguments) as started:
-            return started.finished(code)
+        return run_python(*command, folder=self.folder, code=code)
 
     def train(self, options: str, *arguments: str, code: int = 0) -> str:
-        return self.run_imported(str(ROOT / "quantnas_sr/train.py"), "-opt", options, *arguments, code=code)
+        return self.run(str(ROOT / "quantnas_sr/train.py"), "-opt", options, *arguments, code=code)
 
     def test(self, options: str) -> str:
-        return self.run_imported(str(ROOT / "quantnas_sr/test.py"), "-opt", options)
+        return self.run(str(ROOT / "quantnas_sr/test.py"), "-opt", options)
 
 
 class Started:
-    """``python script arguments`` in ``folder``, in a process that has imported BasicSR and this package already.
+    """``python command`` in ``folder``, in a process that has imported torch and the like already, but nothing of ours.
 
     It ends at the latest with the block of its ``with``.
+
+    Args:
+        command: a script and its arguments, or ``-m MODULE ...``, or ``-c CODE ...``.
+        folder: the working directory.
+        path: folders in which Python looks for modules first.
+        environment: variables.
     """
 
-    def __init__(self, folder: Path, script: str, *arguments: str, **environment: str) -> None:
+    def __init__(self, *command: str, folder: Path, path: Sequence[Path] = (), **environment: str) -> None:
         self._temporary = tempfile.TemporaryDirectory()
         self.output = Path(self._temporary.name, "output")
         self.output.touch()
-        started = folder, self.output, script, arguments, environment
-        self.process = _PROCESSES.Process(target=_run_script, args=started)
+        path = [*map(str, path), str(ROOT)]
+        environment = {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", **environment}
+        started = folder, self.output, command, path, environment
+        self.process = _PROCESSES.Process(target=_run, args=started)
+        self.process._config.pop("quantnas_sr", None)  # with it, the process would import this package first
         self.process.start()
 
     def __enter__(self) -> "Started":
@@ -132,6 +133,7 @@ class Started:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
+        self.process.join()
         self._temporary.cleanup()
 
     def finished(self, code: int = 0) -> str:
@@ -142,7 +144,13 @@ class Started:
         return printed
 
 
-def run_in_parallel(processes: int, folder: Path, script: str, *arguments: str) -> str:
+def run_python(*command: str, folder: Path, code: int = 0, **more: Any) -> str:
+    """Run a command as `Started` does; returns all that it printed."""
+    with Started(*command, folder=folder, **more) as started:
+        return started.finished(code)
+
+
+def run_in_parallel(processes: int, folder: Path, *command: str) -> str:
     """What `torchrun --nproc_per_node` starts, without its own process; returns what the first process printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -150,21 +158,30 @@ def run_in_parallel(processes: int, folder: Path, script: str, *arguments: str) 
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     with ExitStack() as stack:
-        all_started = [stack.enter_context(Started(folder, script, *arguments, **rank)) for rank in ranks]
+        all_started = [stack.enter_context(Started(*command, folder=folder, **rank)) for rank in ranks]
         return [started.finished() for started in all_started][0]
 
 
-def _run_script(folder: Path, output: Path, script: str, arguments: Sequence[str], environment: Dict[str, str]) -> None:
-    """``python script arguments`` in ``folder``, in this process, with both streams in the file ``output``."""
+def _run(folder: Path, output: Path, command: Sequence[str], path: Sequence[str], environment: Dict[str, str]) -> None:
+    """``python command`` in ``folder``, in this process, with both streams in the file ``output``."""
     os.chdir(folder)
     os.environ.update(environment)
     with output.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, str(Path(script).resolve().parent))
+    sys.path[:0] = path
     torch.set_num_threads(1)
-    runpy.run_path(script, run_name="__main__")
+    first, *rest = command
+    if first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "-c", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(command)
+        sys.path.insert(0, str(Path(first).resolve().parent))
+        runpy.run_path(first, run_name="__main__")
 
 
 def set_option(opt: Dict[str, Any], key: str, value: Any) -> None:

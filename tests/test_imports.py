@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from project import run_python
 
 import quantnas_sr
 from quantnas_sr.cli import COMMANDS, build_parser
@@ -65,36 +66,11 @@ assert hasattr(basicsr.train.parse_options, "__wrapped__"), "the options are not
 import quantnas_sr.archs.espcn_arch, quantnas_sr.cost, quantnas_sr.options.check
 print("registered", flush=True)
 """
-#: Runs each piece of code in a process of its own. What BasicSR builds on is imported once, before they part.
-FORKS = """
-import json, os, sys
-import cv2, lmdb, scipy.ndimage, scipy.special, scipy.stats, tensorboard, torch, torchvision, tqdm, yaml
-from torch.utils.tensorboard import SummaryWriter
-for name, code in json.loads(sys.argv[1]).items():
-    print(name, end=": ", flush=True)
-    if not os.fork():
-        try:
-            exec(code, {})
-        except BaseException as error:
-            print(type(error).__name__, str(error).replace(chr(10), " "), flush=True)
-        os._exit(0)
-    os.wait()
-"""
-
-
-@pytest.fixture(scope="module")
-def ends():
-    """By order, the line that it ended with."""
-    pieces = {name: order + REGISTERED for name, order in ORDERS.items()}
-    if hasattr(os, "fork"):
-        lines = run(FORKS, json.dumps(pieces)).stdout.splitlines()
-        return dict(line.split(": ", 1) for line in lines)
-    return {name: (run(code).stdout or "failed").splitlines()[-1] for name, code in pieces.items()}
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_any_order_of_imports_registers_and_repairs(order, ends):
-    assert ends[order] == "registered"
+def test_any_order_of_imports_registers_and_repairs(order, tmp_path):
+    assert run_python("-c", ORDERS[order] + REGISTERED, folder=tmp_path).splitlines()[-1] == "registered"
 
 
 def test_the_public_face_offers_what_a_user_wants():

@@ -55,7 +55,7 @@ def run_on_cluster(
         given: ``key=value``, see `parse_parameters`.
         at_once: the largest number of jobs that run at the same time; None: no limit.
         retries: as `run_job`.
-        cluster: ``slurm``; or ``local``, submitit's processes on this machine.
+        cluster: ``slurm``; ``local`` or ``debug``, submitit's processes on this machine or this process.
 
     Raises:
         MissingExtraError: submitit is not installed.

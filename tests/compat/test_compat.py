@@ -22,10 +22,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from project import run_in_parallel
+from project import ROOT, run_in_parallel, run_python
 from torch import nn
 
-import quantnas_sr
 from quantnas_sr import compat
 from quantnas_sr.compat import data, imports, models
 from quantnas_sr.compat.replacing import alike, rebind, replaced
@@ -42,14 +41,12 @@ def upstream(patched):
     return original
 
 
-def run_python(*arguments, cwd, **environment):
-    """A Python process that finds this package, sees no GPU and shares the machine."""
-    root = str(Path(quantnas_sr.__file__).parents[1])
-    path = os.pathsep.join([environment.pop("path", root), root])
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
-    )
+#: What there is of torchvision for the module that BasicSR needs of it.
+TORCHVISION = {
+    "__init__.py": "",
+    "transforms/__init__.py": "",
+    "transforms/functional.py": "def rgb_to_grayscale(img): ...\n",
+}
 
 
 def write_script(folder, text):
@@ -128,7 +125,12 @@ class TestImports:
                 main()
             """,
         )
-        run = run_python(script, cwd=tmp_path)
+        (tmp_path / "torchvision/transforms").mkdir(parents=True)
+        for name, text in TORCHVISION.items():
+            (tmp_path / "torchvision" / name).write_text(text)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        streams = {"capture_output": True, "text": True, "timeout": 120}
+        run = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, **streams)
         assert run.returncode == 0, run.stderr
         assert run.stdout.count("functional_tensor") == 2
         assert "functional_tensor" in run.stderr, "without our import the last process must have failed"
@@ -167,15 +169,15 @@ class TestImports:
             print(hasattr(basicsr.parse_options, "__wrapped__"), hasattr(parse_options, "__wrapped__"))
             """,
         )
-        run = run_python(script, cwd=tmp_path, path=str(tmp_path))
-        assert run.stdout.splitlines()[-6:] == [
+        printed = run_python(str(script), folder=tmp_path, path=[tmp_path])
+        assert printed.splitlines()[-6:] == [
             "scanned",
             "first True True",
             "nested True True",
             "second True True",
             "9.8.7 basicsr.train True",
             "True True",
-        ], run.stderr
+        ], printed
 
     def test_callback_runs_at_once_when_basicsr_is_there(self):
         called = []

@@ -1,9 +1,6 @@
 """Projects of others that import this package: they run as before, and with ours in them."""
 
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any, Dict
@@ -12,7 +9,7 @@ import basicsr
 import pytest
 import torch
 import yaml
-from project import ROOT, write_image
+from project import run_python, write_image
 
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.errors import DataError
@@ -73,12 +70,7 @@ class Host:
 
     def run(self, *command: str) -> str:
         """All that a Python process prints; nothing but this package and the project can be imported on top."""
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)])}
-        environment.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 300}
-        result = subprocess.run([sys.executable, *command], cwd=self.folder, env=environment, **streams)
-        assert result.returncode == 0, result.stdout[-3000:]
-        return result.stdout
+        return run_python(*command, folder=self.folder, path=[self.folder], CUDA_VISIBLE_DEVICES="")
 
 
 @pytest.fixture

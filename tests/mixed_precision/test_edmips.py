@@ -92,7 +92,7 @@ def test_search_then_train_then_test(project, name):
     testing = project.options("test_rfdn_8bit_x4.yml", changes)
     files = [project.write(f"{i}.yml", options) for i, options in enumerate((opt, training, testing))]
 
-    log = project.run_imported("chain.py", *files)
+    log = project.run("chain.py", *files)
     assert "Validation DIV2K_valid_derived\n" in log
     stages = ("Current genotype: ", "Network [QuantizedArch] is created", "Cost for a 32x32", "Validation Set5\n")
     assert sorted(stages, key=log.index) == list(stages)

@@ -148,12 +148,12 @@ def test_both_modes_have_the_same_mean_and_variance_in_every_element(candidates)
     torch.manual_seed(0)
     exact, fast = (layer_of(candidates, mode, 12, 12) for mode in NOISE_MODES)
     fast.load_state_dict(exact.state_dict())
-    x, weights, n = torch.randn(1, 12, 6, 7), weights_of_edges(exact), 1000
+    x, weights, n = torch.randn(1, 12, 6, 7), weights_of_edges(exact), 500
     with torch.no_grad():
         ours, theirs = (torch.cat([run(layer, x, weights) for _ in range(n)]) for layer in (exact, fast))
     ratio = ours.var(0) / theirs.var(0)
     assert ratio.log().abs().max() < 6 * (4 / n) ** 0.5
-    assert ratio.log().mean().abs() < 0.02
+    assert ratio.log().mean().abs() < 0.03
     error = (ours.mean(0) - theirs.mean(0)) / ((ours.var(0) + theirs.var(0)) / n).sqrt()
     assert error.abs().max() < 5.5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from project import ROOT, Project, write_image
+from project import ROOT, Project, run_in_parallel, write_image
 
 from quantnas_sr.search_space import Genotype, load_derived
 
@@ -173,9 +173,8 @@ def test_a_search_runs_in_two_processes(project):
     changes = {**SMALL_BASIC, "name": "two", "val.val_freq": 2, "train.alpha_warmup": 0.5}
     changes["network_g.selector"] = "sample"
     options = project.write("two.yml", project.options("search_basic_x4.yml", changes))
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29613"]
     script = [str(ROOT / "quantnas_sr/train.py"), "-opt", options, "--launcher", "pytorch"]
-    project.run(*launcher, *script)
+    run_in_parallel(2, project.folder, *script)
     assert (project.folder / "experiments/two/genotype.yml").is_file()
 
 

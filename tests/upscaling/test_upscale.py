@@ -311,7 +311,7 @@ def test_an_interrupted_run_leaves_no_half_file(tmp_path, number, code, said):
     checkpoint(tmp_path / "net.pth", nearest())
     save(tmp_path / "x.png", 50, 50, 3)
     (tmp_path / "waiting.py").write_text(WAITING)
-    with Started(tmp_path, str(tmp_path / "waiting.py")) as started:
+    with Started(str(tmp_path / "waiting.py"), folder=tmp_path) as started:
         while started.output.read_text() != "half\n":
             assert started.process.is_alive(), started.output.read_text()
             time.sleep(0.02)
