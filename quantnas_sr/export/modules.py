@@ -72,7 +72,7 @@ class IntegerConv(nn.Module):
         x = _node("Quantize", (x,), x.shape, **layer.input_quantizer.rounding()._asdict())
         pads = pads_of(layer)
         sides = [
-            (side + before + after - dilation * (kernel - 1) - 1) // stride + 1
+            _out_side(side, before + after - dilation * (kernel - 1), stride)
             for side, kernel, stride, dilation, before, after in zip(
                 x.shape[2:], layer.kernel_size, layer.stride, layer.dilation, pads[:2], pads[2:]
             )
@@ -81,6 +81,11 @@ class IntegerConv(nn.Module):
         attributes = {"strides": list(layer.stride), "dilations": list(layer.dilation), "group": layer.groups}
         shape = (x.shape[0], layer.out_channels, *sides)
         return _node("Conv", inputs, shape, pads=pads, bits=layer.bits, **self.mark(), **attributes)
+
+
+def _out_side(side: Any, change: int, stride: int) -> Any:
+    """Side of the output of a convolution; without arithmetic where it stays, for each step costs time in tracing."""
+    return side if change == 0 and stride == 1 else (side + change - 1) // stride + 1
 
 
 def pads_of(layer: nn.Conv2d) -> List[int]:
