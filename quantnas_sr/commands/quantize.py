@@ -1,4 +1,4 @@
-"""``quantnas quantize``: a trained network as an integer file, without a search and without training."""
+"""``quantnas quantize``: a trained network as an integer file, without a search."""
 
 import argparse
 
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PATTERN",
         help="names of layers that stay in float, such as 'conv_first' '*.esa.*'",
+    )
+    parser.add_argument(
+        "--finetune",
+        type=positive,
+        metavar="N",
+        help="train it for N iterations on the images, with the float network as the teacher",
     )
     add_outputs(parser)
     parser.add_argument(

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.benchmark.timing import taking_turns
+from quantnas_sr.checkpoints import scale_of
+from quantnas_sr.conversion.finetuning import finetuning_options, train
 from quantnas_sr.conversion.quality import Pair, Quality, outputs, pairs, quality
 from quantnas_sr.conversion.recognition import Recognized, arch_of_words, import_file, recognize
 from quantnas_sr.cost import NetworkCost, count
@@ -23,6 +25,7 @@ from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.export.command import Exported, export, require_export
 from quantnas_sr.export.sample_images import evenly_spaced
+from quantnas_sr.pth import read_state
 from quantnas_sr.quantization import FULL_PRECISION, calibrate_on
 from quantnas_sr.system.files import written_aside
 
@@ -64,13 +67,17 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=4, disable=None, leave=False) as bar:
         bar.set_postfix_str("calibration")
         network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
-        bar.update()
-        bar.set_postfix_str("export")
+        baseline = float_network(found)
         _save(network, checkpoint)
+        bar.update()
+        if args.finetune:
+            bar.set_postfix_str("fine-tuning")
+            network = finetune(network, baseline, checkpoint, Path(args.images), args.finetune, args.import_file)
+            _save(network, checkpoint)
+        bar.set_postfix_str("export")
         written = export(checkpoint, output, outputs=args.outputs, command=shlex.join(["quantnas", *sys.argv[1:]]))
         bar.update()
         bar.set_postfix_str("comparison")
-        baseline = float_network(found)
         compared = evenly_spaced(images, COMPARED)
         rows = list(_compared(baseline, network, output, compared))
         bar.update()
@@ -113,6 +120,43 @@ def float_network(found: Recognized) -> nn.Module:
     """The network in full precision, in evaluation mode."""
     network = QuantizedArch(found.arch, FULL_PRECISION)
     network.load_state_dict(found.state)
+    return network.eval()
+
+
+def finetune(
+    network: QuantizedArch,
+    baseline: nn.Module,
+    start: Path,
+    images: Path,
+    iterations: int,
+    import_file: Optional[str] = None,
+) -> QuantizedArch:
+    """Train a quantized network on images, to make what its float baseline makes of them.
+
+    The options of the training are beside ``start``, the results in ``experiments/``.
+
+    Args:
+        network: of `quantize`.
+        baseline: of `float_network`.
+        start: the checkpoint of ``network``.
+        images: folder of low-resolution images.
+        iterations: of the training.
+        import_file: see `recognition.import_file`.
+
+    Raises:
+        QuantNASError: the images cannot be trained on.
+    """
+    name, teacher = start.stem, start.with_name(f"{start.stem}_float.pth")
+    _save(baseline, teacher)
+    options = finetuning_options(
+        f"quantize_{name}",
+        network.arguments,
+        {"calibrated": start, "float": teacher},
+        images,
+        scale_of(network),
+        iterations,
+    )
+    network.load_state_dict(read_state(train(options, start.with_name(f"{name}_finetune.yml"), import_file), None))
     return network.eval()
 
 

@@ -3,13 +3,18 @@
 It is a training like any other, by BasicSR's pipeline with an options file that can be read, changed and run again.
 """
 
+import multiprocessing
 import os
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import yaml
 
+from quantnas_sr.conversion.recognition import import_file
+from quantnas_sr.data.folders import files_in, image_size
+from quantnas_sr.errors import QuantNASError
 from quantnas_sr.system.files import written_aside
 
 _HEADER = """# Quantization-aware training on low-resolution images alone; the target is the float network's image.
@@ -38,8 +43,12 @@ def finetuning_options(
         images: folder of low-resolution images.
         scale: how many times as high and wide the output is.
         iterations: of the training.
+
+    Raises:
+        DataError: a file in the folder is no image.
     """
-    count = sum(entry.is_file() for entry in os.scandir(images))
+    sizes = [image_size(images / name, str(images)) for name in files_in(images, "--images", "quantize")]
+    patch = min(_PATCH, *(min(size) for size in sizes))
     narrowest = min(quantized["bits_by_layer"].values())
     rate = next(rate for most, rate in _RATES.items() if narrowest <= most)
     return {
@@ -54,12 +63,12 @@ def finetuning_options(
                 "type": "QuantNASPatchDataset",
                 "dataroot_lq": str(images),
                 "io_backend": {"type": "disk"},
-                "gt_size": _PATCH * scale,
+                "gt_size": patch * scale,
                 "use_hflip": True,
                 "use_rot": True,
                 "num_worker_per_gpu": min(4, (os.cpu_count() or 1) // 2),
                 "batch_size_per_gpu": _BATCH,
-                "dataset_enlarge_ratio": max(1, -(-_BATCH * _EPOCH // max(1, count))),
+                "dataset_enlarge_ratio": max(1, -(-_BATCH * _EPOCH // len(sizes))),
             }
         },
         "network_g": {"type": "QuantizedArch", **quantized},
@@ -83,27 +92,53 @@ def finetuning_options(
     }
 
 
-def train(options: Mapping[str, Any], path: Path) -> Path:
+def train(options: Mapping[str, Any], path: Path, import_file: Optional[str] = None) -> Path:
     """Write the options to ``path`` and train; go on where an earlier training with the same options stopped.
+
+    The training has a process of its own: data loaders fork theirs, and a process with open runtimes does not survive
+    that.
+
+    Args:
+        options: of `finetuning_options`.
+        path: the options file.
+        import_file: see `recognition.import_file`.
 
     Returns:
         The checkpoint of the trained network.
 
     Raises:
-        QuantNASError: the options or the images cannot be used.
+        QuantNASError: the options or the images cannot be used, or the training broke off.
     """
     folder = Path("experiments", options["name"])
     resumes = _same_options(folder / path.name, options)
     with written_aside(path) as aside:
         aside.write_text(_HEADER.format(path=path) + yaml.safe_dump(dict(options), sort_keys=False))
-    arguments, sys.argv = sys.argv, ["basicsr train", "-opt", str(path), *["--auto_resume"] * resumes]
+    arguments = ["basicsr train", "-opt", str(path), *["--auto_resume"] * resumes]
+    spawning = multiprocessing.get_context("spawn")
+    problem, sender = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_train, args=(arguments, import_file, sender))
+    process.start()
+    process.join()
+    if problem.poll():
+        raise QuantNASError(problem.recv())
+    if process.exitcode:
+        raise QuantNASError(f"{path}: the training broke off (exit code {process.exitcode})")
+    return folder / "models/net_g_latest.pth"
+
+
+def _train(arguments: Sequence[str], file: Optional[str], problem: Connection) -> None:
+    """BasicSR's training in this process; sends the message of bad input."""
+    sys.argv = list(arguments)
     try:
+        if file:
+            import_file(file)
         from basicsr.train import train_pipeline
 
         train_pipeline(os.getcwd())
-    finally:
-        sys.argv = arguments
-    return folder / "models/net_g_latest.pth"
+    except QuantNASError as error:
+        problem.send(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _same_options(path: Path, options: Mapping[str, Any]) -> bool:

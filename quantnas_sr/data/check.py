@@ -11,6 +11,7 @@ from quantnas_sr.errors import DataError, unknown
 PAIRED = "PairedImageDataset"
 SINGLE = "SingleImageDataset"
 WRAPPER = "QuantNASSearchDataset"
+PATCHES = "QuantNASPatchDataset"
 BACKENDS = ("disk", "lmdb", "memcached")
 #: GT of a test set is often cropped to multiples of 12 before it is shrunk, and published uncropped.
 LARGEST_VALIDATION_MARGIN = 11
@@ -49,15 +50,16 @@ def check_paired_dataset(opt: Options, where: str) -> Optional[Size]:
 
 
 def check_single_dataset(opt: Options, where: str) -> None:
-    """Check the images of BasicSR's SingleImageDataset; other types of dataset pass.
+    """Check the images of BasicSR's SingleImageDataset, whole or in patches; other types of dataset pass.
 
     Arguments as in `check_paired_dataset`.
 
     Raises:
-        DataError: the images cannot be read; one line.
+        DataError: the images cannot be read, or are smaller than a patch; one line.
     """
     if _type(opt) != SINGLE:
         return
+    patch = _low_resolution_patch(opt, where) if opt.get("type") == PATCHES else 1
     backend = _backend(opt, where)
     if backend == "memcached":
         return
@@ -70,11 +72,23 @@ def check_single_dataset(opt: Options, where: str) -> None:
     else:
         names = folders.files_in(root, "dataroot_lq", where)
     for name in names:
-        folders.image_size(root / name, where)
+        size = folders.image_size(root / name, where)
+        if min(size) < patch:
+            raise DataError(
+                f"{where}: {name} is {_text(size)}, smaller than a patch of {patch}x{patch} (gt_size / scale); leave "
+                "it out, or set gt_size to a smaller size"
+            )
+
+
+def _low_resolution_patch(opt: Options, where: str) -> int:
+    scale = _positive(opt, "scale", where)
+    return (_patch({**opt, "phase": "train"}, scale, where) or scale) // scale
 
 
 def _type(opt: Options) -> Any:
     kind = opt.get("type")
+    if kind == PATCHES:
+        return SINGLE
     return opt.get("dataset", PAIRED) if kind == WRAPPER else kind
 
 

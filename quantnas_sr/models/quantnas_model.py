@@ -31,9 +31,11 @@ class QuantNASModel(ExperimentModel):
     full precision; the LSQ steps of weights then start from the trained weights. In the second, ``train:
     calibration_iter`` iterations (10 by default, at most a tenth), nothing is trained: the inputs of the layers are
     observed, and set the steps of activations. It is left out where no activation has a trained step, or all are set
-    already. The third trains the quantized network. With ``train: teacher`` the loss has a part that is the distance
-    from the images of another network, see `teacher`. With ``train: step_lr`` every trained step changes by about that
-    share of itself in an iteration. The cost of the network is logged at the start.
+    already. The third trains the quantized network.
+
+    With ``train: teacher`` the loss has a part that is the distance from the images of another network, see `teacher`;
+    these are also the target where the data have no GT. With ``train: step_lr`` every trained step changes by about
+    that share of itself in an iteration. The cost of the network is logged at the start.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -86,6 +88,8 @@ class QuantNASModel(ExperimentModel):
             super().optimize_parameters(current_iter)
             return
         self.cri_pix.see(self.lq)
+        if not hasattr(self, "gt"):
+            self.gt = self.cri_pix.target
         super().optimize_parameters(current_iter)
         taught = self.reduce_loss_dict({"l_teacher": self.cri_pix.taught})["l_teacher"]
         self.log_dict.update(l_pix=self.log_dict["l_pix"] - taught, l_teacher=taught)

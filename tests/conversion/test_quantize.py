@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from project import write_image
 
 pytest.importorskip("onnx")
@@ -83,6 +84,28 @@ def test_a_network_that_the_user_names_becomes_a_file_that_computes_the_same(fol
         expected, from_checkpoint = float_network.eval()(x), load_network(folder / "small.pth")(x)
     found = torch.from_numpy(open_network(output)(x.numpy()))
     assert (found - from_checkpoint).abs().mean() < (found - expected).abs().mean() < 0.03
+
+
+def test_fine_tuning_brings_it_closer_to_the_float_network_and_goes_on_where_it_stopped(folder, monkeypatch, capfd):
+    monkeypatch.chdir(folder)
+    common = ["--arch", *WORDS, "--no-timing", "--bits", 4, "--output", "tuned.onnx"]
+    assert run(folder, "espcn.pth", *common) == 0
+    calibrated = to_float_of_pytorch(capfd.readouterr().out)
+    assert run(folder, "espcn.pth", *common, "--finetune", 60) == 0
+    tuned = to_float_of_pytorch(capfd.readouterr().out)
+    assert tuned > calibrated + 0.3
+    assert load_network("tuned.pth").arguments["bits"] == 4 and Path("tuned_float.pth").is_file()
+    options = yaml.safe_load(Path("tuned_finetune.yml").read_text())
+    assert options["train"]["teacher"]["path"] == "tuned_float.pth" and "dataroot_gt" not in str(options)
+    assert run(folder, "espcn.pth", *common, "--finetune", 60) == 0
+    again = capfd.readouterr()
+    assert "Nothing to train: iteration 60 is done" in again.out + again.err
+    assert to_float_of_pytorch(again.out) == tuned
+
+
+def to_float_of_pytorch(printed: str) -> float:
+    (line,) = (line for line in printed.splitlines() if "bits, PyTorch |" in line)
+    return float(line.split("|")[2].split()[0])
 
 
 def test_the_class_may_be_in_a_file_of_the_user(folder, capsys):

@@ -1,11 +1,14 @@
 """``train: teacher``: a trained network whose images a training imitates."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tiny_training import Pipeline, assert_same, new_model, options, resumed, train
 
 from quantnas_sr.archs.espcn_arch import ESPCN
 from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.data.patch_dataset import QuantNASPatchDataset
 from quantnas_sr.losses.teacher import TaughtLoss
 
 ARCH = {"type": "ESPCN", "num_feat": 8, "upscale": 2, "activation": "relu"}
@@ -55,6 +58,32 @@ def test_a_checkpoint_of_this_package_needs_no_network(tmp_path, monkeypatch, ca
     pipeline = Pipeline(tmp_path, 4, monkeypatch, capfd)
     code, printed = pipeline.run("train", pipeline.options({"train.total_iter": 2, "train.teacher.path": "float.pth"}))
     assert code == 0 and "l_teacher: " in printed
+
+
+def test_patches_without_gt_are_trained_on_with_a_teacher_alone(tmp_path, espcn, monkeypatch, capfd):
+    pipeline = Pipeline(tmp_path, 4, monkeypatch, capfd)
+    patches = {"datasets.train.type": "QuantNASPatchDataset", "datasets.train.dataroot_gt": None}
+    teacher = {"train.teacher": {"path": espcn, "network": ARCH}, "train.total_iter": 2}
+    code, printed = pipeline.run("train", pipeline.options({**patches, **teacher}))
+    assert code == 0 and "l_teacher: " in printed
+    code, printed = pipeline.run("train", pipeline.options(patches))
+    assert code == 1 and "QuantNASPatchDataset has no GT to train with. Allowed: train.teacher" in printed
+    large = {**patches, **teacher, "datasets.train.gt_size": 4096}
+    code, printed = pipeline.run("train", pipeline.options(large))
+    assert code == 1 and "smaller than a patch of 2048x2048 (gt_size / scale)" in printed
+
+
+def test_a_patch_is_a_part_of_the_image(tmp_path):
+    image = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
+    (tmp_path / "lq").mkdir()
+    cv2.imwrite(str(tmp_path / "lq/a.png"), image[..., ::-1])
+    opt = {"dataroot_lq": str(tmp_path / "lq"), "io_backend": {"type": "disk"}, "gt_size": 8, "scale": 2}
+    opt.update(name="a", type="QuantNASPatchDataset", use_hflip=False, use_rot=False)
+    item = QuantNASPatchDataset(opt)[0]
+    patch = (item["lq"].permute(1, 2, 0) * 255).round().byte().numpy()
+    assert patch.shape == (4, 4, 3) and "gt" not in item
+    places = ((y, x) for y in range(9) for x in range(7))
+    assert any(np.array_equal(patch, image[y : y + 4, x : x + 4]) for y, x in places)
 
 
 def test_a_network_in_its_full_precision_warm_up_can_teach(tmp_path):

@@ -6,6 +6,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 
 from quantnas_sr.data.check import check_paired_dataset, check_single_dataset
 from quantnas_sr.data.pairs import Size
+from quantnas_sr.data.patch_dataset import QuantNASPatchDataset
 from quantnas_sr.data.search_dataset import QuantNASSearchDataset
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.registered import is_a, registered
@@ -24,11 +25,11 @@ _NEEDED = {
 
 
 def image_class(dataset: Options) -> Optional[type]:
-    """The class that reads the images: that of a dataset, or of what `QuantNASSearchDataset` splits."""
-    name = dataset.get("type")
-    if DATASET_REGISTRY.find(name) is QuantNASSearchDataset:
-        name = dataset.get("dataset", "PairedImageDataset")
-    return DATASET_REGISTRY.find(name)
+    """The class that reads the images: that of a dataset, or of what one of ours splits or takes patches of."""
+    cls = DATASET_REGISTRY.find(dataset.get("type"))
+    if cls is QuantNASSearchDataset:
+        return DATASET_REGISTRY.find(dataset.get("dataset", "PairedImageDataset"))
+    return _SINGLE if cls is QuantNASPatchDataset else cls
 
 
 def lacks_gt(dataset: Options) -> bool:
@@ -70,9 +71,15 @@ def check_datasets(opt: Options) -> Dict[str, Size]:
 
 
 def _check_training_type(opt: Options, cls: type, dataset: Options, where: str) -> None:
-    if lacks_gt(dataset):
+    if cls is QuantNASPatchDataset:
+        if opt["train"].get("teacher") is None:
+            raise OptionError(
+                f"{where}: QuantNASPatchDataset has no GT to train with. Allowed: train.teacher, or PairedImageDataset"
+            )
+    elif lacks_gt(dataset):
         raise OptionError(
-            f"{where}: SingleImageDataset has no GT to train with. Allowed: PairedImageDataset, for example"
+            f"{where}: SingleImageDataset has no GT to train with. Allowed: PairedImageDataset; QuantNASPatchDataset "
+            "with train.teacher"
         )
     if opt["model_type"] == "QuantNASSearchModel" and cls.__module__.startswith("basicsr."):
         raise OptionError(f"{where}: a search cannot use type {dataset['type']}. Allowed: QuantNASSearchDataset")
@@ -81,7 +88,7 @@ def _check_training_type(opt: Options, cls: type, dataset: Options, where: str) 
 def _check_needed(dataset: Options, is_trained_on: bool, where: str) -> None:
     cls = image_class(dataset)
     needed = _NEEDED.get(cls, ())
-    if is_trained_on and cls is PairedImageDataset:
+    if is_trained_on and cls in _NEEDED:
         needed = (*needed, *PATCH_KEYS)
     for key in needed:
         if dataset.get(key) is None:
