@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from quantnas_sr.errors import QuantNASError
+from quantnas_sr.padding import run_padded
 
 _CHANNELS = (3, 1)
 _MULTIPLES = (*range(1, 11), 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64)
@@ -149,32 +150,12 @@ def run_fitting(network: Callable[[Tensor], Tensor], x: Tensor, multiple: Callab
         scale = output.shape[-1] // width
         if (scale and output.shape[-2:] == (scale * height, scale * width)) or not _lacking(x, multiple()):
             return output
-    return run_padded(network, x, multiple())
+    return run_padded(network, x, multiple(), _pad)
 
 
 def _lacking(x: Tensor, multiple: int) -> bool:
     return any(side % multiple for side in x.shape[-2:])
 
 
-def run_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int) -> Tensor:
-    """The output for an image that is padded, if it has to be, to sides that are multiples of a number, cropped.
-
-    The image is continued at the right and at the bottom by its mirror image; by its last pixels where it is smaller
-    than what is added.
-
-    Args:
-        network: (N, C, H, W) -> (N, C', s*H, s*W) for such sides.
-        x: (N, C, H, W).
-        multiple: 1 for a network that takes any size.
-
-    Returns:
-        (N, C', s*H, s*W).
-    """
-    height, width = x.shape[-2:]
-    down, right = -height % multiple, -width % multiple
-    if not (down or right):
-        return network(x)
-    mode = "reflect" if down < height and right < width else "replicate"
-    output = network(F.pad(x, (0, right, 0, down), mode))
-    scale = output.shape[-1] // (width + right)
-    return output[..., : scale * height, : scale * width]
+def _pad(x: Tensor, down: int, right: int, mirrors: bool) -> Tensor:
+    return F.pad(x, (0, right, 0, down), "reflect" if mirrors else "replicate")

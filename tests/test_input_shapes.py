@@ -15,7 +15,8 @@ from quantnas_sr.archs.quantized_supernet_arch import QuantizedSupernet
 from quantnas_sr.archs.rfdn_arch import RFDN
 from quantnas_sr.cost import count
 from quantnas_sr.errors import OptionError
-from quantnas_sr.input_shapes import InputShape, input_channels, input_shape, run_fitting, run_padded
+from quantnas_sr.input_shapes import InputShape, input_channels, input_shape, run_fitting
+from quantnas_sr.padding import run_padded
 
 RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "num_grow_ch": 2}
 SWIN = {"upscale": 2, "in_chans": 3, "img_size": 16, "window_size": 8, "depths": [2], "embed_dim": 4, "num_heads": [2]}
@@ -85,7 +86,7 @@ def test_an_error_that_is_not_of_the_size_stays():
 
 def test_without_padding_the_network_sees_the_image_itself():
     x = torch.rand(1, 3, 8, 8)
-    assert run_padded(lambda image: image, x, 4) is x
+    assert run_padded(lambda image: image, x, 4, None) is x
 
 
 @pytest.mark.parametrize("arch", [{"type": "RRDBNet", "scale": 2, **RRDB}, {"type": "RRDBNet", "scale": 1, **RRDB}])

@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "version", "system", "values", "pth", "input_shapes", "registration", "compat"),
+    ("errors", "version", "system", "values", "pth", "padding", "input_shapes", "registration", "compat"),
     ("images",),
     ("quantization",),
     ("search_space",),
@@ -39,7 +39,8 @@ NARROW = {
     "system": set(),
     "values": {"errors"},
     "pth": {"errors"},
-    "input_shapes": {"errors"},
+    "padding": set(),
+    "input_shapes": {"errors", "padding"},
     "registration": set(),
     "images": {"errors"},
     "quantization": {"errors", "system"},

@@ -1,22 +1,17 @@
 """Trained and exported networks, ready to run in PyTorch, OpenVINO or ONNX Runtime, with one interface."""
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
-import torch
 
-from quantnas_sr.checkpoints import load_network, scale_of
-from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX, OUTPUT
 from quantnas_sr.deploy.packages import RUNTIMES, installed_runtimes, usable_runtimes
-from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import Session, open_session
 from quantnas_sr.errors import DataError, OptionError
-from quantnas_sr.input_shapes import run_padded
+from quantnas_sr.padding import run_padded
 from quantnas_sr.values.arguments import check_word, parse_positive
 
 CHECKPOINTS = (".pth", ".pt")
@@ -71,6 +66,9 @@ def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optiona
         raise DataError(f"{path}: not a network. Allowed: an .onnx of `quantnas export`, or the .pth of a training")
     if runtime not in ("auto", "torch"):
         raise OptionError(f"{path}: {runtime} does not run a .pth. Allowed: torch; or export it to .onnx first")
+    # Imported here, because an .onnx needs no torch, whose import takes longer than upscaling an image.
+    from quantnas_sr.deploy.torch_network import TorchNetwork
+
     return TorchNetwork(path, threads)
 
 
@@ -101,37 +99,8 @@ class OnnxNetwork(Network):
             raise DataError(f"{path}: was not written by quantnas export") from None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return run_padded(
-            lambda image: torch.from_numpy(self._session(image.numpy())[OUTPUT]), torch.from_numpy(x), self.multiple
-        ).numpy()
+        return run_padded(lambda image: self._session(image)[OUTPUT], x, self.multiple, _pad)
 
 
-class TorchNetwork(Network):
-    """A checkpoint in PyTorch, on a GPU if there is one. Scale and halo are found by running it."""
-
-    def __init__(self, path: Path, threads: Optional[int]) -> None:
-        self._module = for_rgb(load_network(path))
-        if threads:
-            torch.set_num_threads(threads)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.scale = scale_of(self._module)
-        self._module.to(self._device)
-
-    @cached_property
-    def halo(self) -> Optional[int]:  # noqa: D102 (of Network)
-        return halo(self._module, self.scale)
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return self._module(torch.from_numpy(x).to(self._device)).float().cpu().numpy()
-
-    def peak_memory(self) -> Optional[int]:
-        """Peak memory in bytes: of the GPU where the network runs on one, else of the process."""
-        return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else super().peak_memory()
-
-    def forget_peak_memory(self) -> None:
-        """Reset `peak_memory` to what is in use now."""
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            super().forget_peak_memory()
+def _pad(x: np.ndarray, down: int, right: int, mirrors: bool) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, 0), (0, down), (0, right)), "reflect" if mirrors else "edge")

@@ -19,8 +19,8 @@ from quantnas_sr.export.modules import pads_of
 from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
 from quantnas_sr.quantization import QuantConv2d
 
-#: Tolerance of the rounding check: in steps, and relative to the root mean square of the tensor, because the numbers
-#: are sums of terms of that size.
+#: Tolerance of the rounding check: in steps; and relative to the root mean square of the tensor, because the numbers
+#: are sums of terms of that size, and to the number itself, because it may be a product (of attention, for example).
 _EDGE, _RELATIVE = 1e-3, 5e-5
 
 
@@ -198,7 +198,8 @@ def _border(module: nn.Module) -> Tuple[int, ...]:
 
 def _off(theirs: Tensor, real: Tensor) -> Tensor:
     """True where an integer is not a correct rounding, or the number is NaN."""
-    return ~((real - theirs).abs() <= 0.5 + _EDGE + _RELATIVE * real.square().mean().sqrt())
+    tolerance = _EDGE + _RELATIVE * (real.square().mean().sqrt() + real.abs())
+    return ~((real - theirs).abs() <= 0.5 + tolerance)
 
 
 def _shape(x: Tensor) -> str:

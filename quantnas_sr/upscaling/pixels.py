@@ -5,7 +5,6 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 
 import cv2
 import numpy as np
-import torch
 
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.runtimes import Network, open_network
@@ -32,12 +31,11 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
     dtype = np.dtype(dtype)
-    # torch is used because it runs this in several threads
-    clipped = torch.from_numpy(values).clamp(0, 1)
+    clipped = np.clip(values, 0, 1)
     if dtype.kind == "f":
-        return clipped.numpy()
-    integers = clipped.mul_(_WHITE[dtype]).round_()
-    return integers.to(torch.uint8 if dtype == np.uint8 else torch.int32).numpy().astype(dtype, copy=False)
+        return clipped
+    clipped *= np.float32(_WHITE[dtype])
+    return np.rint(clipped, out=clipped).astype(dtype)
 
 
 def upscale(

@@ -1,5 +1,6 @@
 """`quantnas quantize`: a trained network of anybody's as an integer file, or one line that says why not."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,8 @@ from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.espcn_arch import ESPCN  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
-from quantnas_sr.conversion.command import in_float, quantize  # noqa: E402
+from quantnas_sr.conversion.command import finetune, float_network, in_float, quantize  # noqa: E402
+from quantnas_sr.conversion.finetuning import _same_options  # noqa: E402
 from quantnas_sr.conversion.quality import outputs, pairs, quality  # noqa: E402
 from quantnas_sr.conversion.recognition import arch_of_words, recognize  # noqa: E402
 from quantnas_sr.cost import count  # noqa: E402
@@ -86,26 +88,32 @@ def test_a_network_that_the_user_names_becomes_a_file_that_computes_the_same(fol
     assert (found - from_checkpoint).abs().mean() < (found - expected).abs().mean() < 0.03
 
 
-def test_fine_tuning_brings_it_closer_to_the_float_network_and_goes_on_where_it_stopped(folder, monkeypatch, capfd):
-    monkeypatch.chdir(folder)
-    common = ["--arch", *WORDS, "--no-timing", "--bits", 4, "--output", "tuned.onnx"]
-    assert run(folder, "espcn.pth", *common) == 0
-    calibrated = to_float_of_pytorch(capfd.readouterr().out)
-    assert run(folder, "espcn.pth", *common, "--finetune", 60) == 0
-    tuned = to_float_of_pytorch(capfd.readouterr().out)
-    assert tuned > calibrated + 0.3
-    assert load_network("tuned.pth").arguments["bits"] == 4 and Path("tuned_float.pth").is_file()
-    options = yaml.safe_load(Path("tuned_finetune.yml").read_text())
-    assert options["train"]["teacher"]["path"] == "tuned_float.pth" and "dataroot_gt" not in str(options)
-    assert run(folder, "espcn.pth", *common, "--finetune", 60) == 0
-    again = capfd.readouterr()
-    assert "Nothing to train: iteration 60 is done" in again.out + again.err
-    assert to_float_of_pytorch(again.out) == tuned
+def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, images = recognize(folder / "espcn.pth", arch_of_words(WORDS)), pairs(folder / "lr", None, 3)
+    network, baseline = quantize(found, images, bits=3), float_network(found)
+    target = outputs(baseline, images)
+    calibrated = quality(outputs(network, images), target, images).to_float
+    torch.save({"params": network.state_dict()}, "net.pth")
+    tuned = finetune(network, baseline, Path("net.pth"), folder / "lr", 60)
+    assert quality(outputs(tuned, images), target, images).to_float > calibrated + 1
+    options = yaml.safe_load(Path("net_finetune.yml").read_text())
+    assert options["train"]["teacher"]["path"] == "net_float.pth" and "dataroot_gt" not in str(options)
+    # The same training again goes on with its last state; another one starts anew.
+    left = Path("experiments/quantize_net/net_finetune.yml")
+    assert _same_options(left, options) and not _same_options(left, {**options, "scale": 3})
+    assert not _same_options(Path("absent.yml"), options)
 
 
-def to_float_of_pytorch(printed: str) -> float:
-    (line,) = (line for line in printed.splitlines() if "bits, PyTorch |" in line)
-    return float(line.split("|")[2].split()[0])
+def test_fine_tuning_that_cannot_start_is_one_line(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, images = recognize(folder / "espcn.pth", arch_of_words(WORDS)), pairs(folder / "lr", None, 3)
+    shutil.copytree(folder / "lr", tmp_path / "lr")
+    (tmp_path / "lr/notes.txt").write_text("hello")
+    network = quantize(found, images)
+    torch.save({"params": network.state_dict()}, "net.pth")
+    with pytest.raises(DataError, match="notes.txt: does not decode as an image"):
+        finetune(network, float_network(found), Path("net.pth"), Path("lr"), 60)
 
 
 def test_the_class_may_be_in_a_file_of_the_user(folder, capsys):

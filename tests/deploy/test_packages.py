@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 import pytest
+from project import write_image
 
 pytest.importorskip("onnx")
 
@@ -86,6 +87,24 @@ def test_no_connection_is_tried_and_nothing_is_written_at_home(network, tmp_path
     said = watched(tmp_path, "-c", RUN, str(network), *installed_runtimes())
     assert said == ["getaddrinfo the.end"], "the one of the test itself, which shows that it looks"
     assert not [path for path in (tmp_path / "home").rglob("*") if "intel" in str(path).lower()]
+
+
+UPSCALED = """
+import sys
+from quantnas_sr import cli
+code = cli.main(["upscale", *sys.argv[1:]])
+print(code, *(name for name in ("torch", "torchvision", "basicsr", "scipy", "onnx") if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("runtime", installed_runtimes())
+def test_an_exported_network_upscales_without_torch(runtime, network, tmp_path):
+    write_image(tmp_path / "a.png", 9, 11)
+    command = [sys.executable, "-c", UPSCALED, str(network), "a.png", "b.png", "--runtime", runtime]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    streams = {"stdout": subprocess.PIPE, "text": True, "timeout": 300, "check": True}
+    printed = subprocess.run(command, env=environment, cwd=tmp_path, **streams).stdout
+    assert printed.splitlines() == ["wrote b.png", "0"] and (tmp_path / "b.png").is_file()
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -18,7 +18,7 @@ from project import ROOT, Started
 from upscaling import ModuleNetwork, checkpoint, derived, enlarged, nearest, write_onnx
 
 from quantnas_sr import cli
-from quantnas_sr.deploy import runtimes as runtimes_module
+from quantnas_sr.deploy import torch_network
 from quantnas_sr.deploy.memory import process_peak
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
@@ -91,7 +91,7 @@ def test_pixels_are_rounded_as_basicsr_rounds_them():
 
 def test_a_network_is_opened_once_for_many_images(network, monkeypatch):
     opened = open_network(network)
-    monkeypatch.setattr(runtimes_module, "load_network", None)
+    monkeypatch.setattr(torch_network, "load_network", None)
     for side in (5, 6):
         assert upscale(noise(side, side, 3), opened).shape == (2 * side, 2 * side, 3)
 
