@@ -18,10 +18,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 # Where there is a forkserver, it imports once what BasicSR and this package build on, and every process begins with it.
-_PROCESSES = multiprocessing.get_context(
+PROCESSES = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
-_PROCESSES.set_forkserver_preload(
+PROCESSES.set_forkserver_preload(
     ["torch", "torchvision", "torch._dynamo", "torch.utils.tensorboard", "scipy.stats", "scipy.ndimage", "cv2", "lmdb"]
 )
 
@@ -124,7 +124,7 @@ class Started:
         path = [*map(str, path), str(ROOT)]
         environment = {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", **environment}
         started = folder, self.output, command, path, environment
-        self.process = _PROCESSES.Process(target=_run, args=started)
+        self.process = PROCESSES.Process(target=_run, args=started)
         self.process._config.pop("quantnas_sr", None)  # with it, the process would import this package first
         self.process.start()
 

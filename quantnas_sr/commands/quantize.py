@@ -2,7 +2,7 @@
 
 import argparse
 
-from quantnas_sr.commands.arguments import add_outputs, add_param_key, positive, size
+from quantnas_sr.commands.arguments import add_outputs, add_param_key, budget, positive, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PATTERN",
         help="names of layers that stay in float, such as 'conv_first' '*.esa.*'",
+    )
+    parser.add_argument(
+        "--budget",
+        type=budget,
+        metavar="GBITOPS",
+        help="choose the width of every layer up to --bits: the least loss within a cost (10^9, input of 32x32)",
+    )
+    parser.add_argument(
+        "--loss",
+        type=budget,
+        metavar="DB",
+        help="choose the width of every layer up to --bits: the least cost that loses at most this PSNR (needs --gt)",
     )
     parser.add_argument(
         "--finetune",

@@ -5,6 +5,7 @@ import shlex
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -18,6 +19,7 @@ from quantnas_sr.checkpoints import scale_of
 from quantnas_sr.conversion.finetuning import finetuning_options, train
 from quantnas_sr.conversion.quality import Pair, Quality, outputs, pairs, quality
 from quantnas_sr.conversion.recognition import Recognized, arch_of_words, import_file, recognize
+from quantnas_sr.conversion.sensitivity import measure
 from quantnas_sr.cost import NetworkCost, count
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.packages import usable_runtimes
@@ -31,6 +33,8 @@ from quantnas_sr.system.files import written_aside
 
 #: Images that quantization steps are set on, their side, and images that the networks are compared on.
 CALIBRATED, CROP, COMPARED = 32, 128, 16
+#: Bit widths that layers of mixed precision may have beside ``--bits``, and images that their losses are measured on.
+MIXED, MEASURED = (4, 5, 6), 8
 #: Runs of each network in each round of the timing.
 _TURNS = (2, 3, 3)
 
@@ -59,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = output.with_suffix(".pth")
     if checkpoint.exists() and checkpoint.samefile(args.model):
         raise OptionError(f"--output: {checkpoint}, which comes beside {output.name}, is the model itself")
+    _check_mixed(args)
     if args.import_file:
         import_file(args.import_file)
     images = pairs(Path(args.images), Path(args.gt) if args.gt else None, CALIBRATED)
@@ -66,8 +71,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.model}: {found.name}")
     with tqdm(total=4, disable=None, leave=False) as bar:
         bar.set_postfix_str("calibration")
-        network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
         baseline = float_network(found)
+        if args.budget or args.loss:
+            args.bits_by_layer = mixed_widths(found, baseline, images, args)
+        network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
         _save(network, checkpoint)
         bar.update()
         if args.finetune:
@@ -114,6 +121,30 @@ def quantize(
     check_quantized(network, count(network))
     calibrate_on(network, *(_middle(pair.lq) for pair in images))
     return network.eval()
+
+
+def _check_mixed(args: argparse.Namespace) -> None:
+    """Raise an OptionError for options of mixed precision that exclude each other."""
+    if args.budget and args.loss:
+        raise OptionError("--budget and --loss: only one of them can be a limit")
+    if (args.budget or args.loss) and args.bits_by_layer:
+        raise OptionError("--bits-by-layer: says the widths that --budget or --loss would choose")
+    if args.loss and not args.gt:
+        raise OptionError("--loss: is of the PSNR to the ground truth, which --gt names")
+
+
+def mixed_widths(
+    found: Recognized, baseline: nn.Module, images: Sequence[Pair], args: argparse.Namespace
+) -> Dict[str, int]:
+    """The bit width of every layer, within the ``--budget`` or the ``--loss``, of those up to ``--bits``.
+
+    Raises:
+        OptionError: the limit is below what is possible.
+    """
+    widths = sorted({width for width in MIXED if width < args.bits} | {args.bits})
+    networks = {width: quantize(found, images, width, None, args.skip) for width in widths}
+    sensitivity = measure(networks, baseline, evenly_spaced(images, MEASURED))
+    return sensitivity.within_budget(args.budget) if args.budget else sensitivity.within_loss(args.loss)
 
 
 def float_network(found: Recognized) -> nn.Module:
@@ -220,7 +251,10 @@ def remarks(network: QuantizedArch, cost: NetworkCost, written: Exported) -> Ite
         yield str(agreement)
     for line in written.left_out:
         yield f"not checked: {line}"
-    yield f"quantized: {100 * cost.quantized_share:.1f} % of the multiply-adds"
+    widths = Counter(layer.bits for _, layer in network.quantized_layers())
+    layers = ", ".join(f"{widths[width]} of {width} bits" for width in sorted(widths))
+    yield f"quantized: {100 * cost.quantized_share:.1f} % of the multiply-adds; layers: {layers}"
+    yield f"cost: {cost.bitops / 1e9:.3f} GBitOps ({cost.bitops / 2**30:.3f} * 2^30) for an input of 32x32"
     for name, share, why in in_float(network, cost):
         yield f"in float: {name}, {100 * share:.1f} % ({why})"
 

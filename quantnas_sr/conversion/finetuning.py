@@ -17,6 +17,7 @@ from quantnas_sr.data.folders import files_in, image_size
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.system.files import written_aside
 
+_PROCESSES: Any = multiprocessing.get_context("spawn")
 _HEADER = """# Quantization-aware training on low-resolution images alone; the target is the float network's image.
 #   basicsr train -opt {path}
 """
@@ -112,11 +113,10 @@ def train(options: Mapping[str, Any], path: Path, import_file: Optional[str] = N
     folder = Path("experiments", options["name"])
     resumes = _same_options(folder / path.name, options)
     with written_aside(path) as aside:
-        aside.write_text(_HEADER.format(path=path) + yaml.safe_dump(dict(options), sort_keys=False))
+        aside.write_text(_HEADER.format(path=path) + yaml.safe_dump(dict(options), sort_keys=False), encoding="utf-8")
     arguments = ["basicsr train", "-opt", str(path), *["--auto_resume"] * resumes]
-    spawning = multiprocessing.get_context("spawn")
-    problem, sender = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_train, args=(arguments, import_file, sender))
+    problem, sender = _PROCESSES.Pipe(duplex=False)
+    process = _PROCESSES.Process(target=_train, args=(arguments, import_file, sender))
     process.start()
     process.join()
     if problem.poll():
@@ -146,6 +146,6 @@ def _same_options(path: Path, options: Mapping[str, Any]) -> bool:
     if not path.is_file():
         return False
     try:
-        return yaml.safe_load(path.read_text()) == yaml.safe_load(yaml.safe_dump(dict(options)))
+        return yaml.safe_load(path.read_text(encoding="utf-8")) == yaml.safe_load(yaml.safe_dump(dict(options)))
     except yaml.YAMLError:
         return False

@@ -1,6 +1,7 @@
 """`quantnas quantize`: a trained network of anybody's as an integer file, or one line that says why not."""
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from project import write_image
+from basicsr.utils.registry import ARCH_REGISTRY
+from project import PROCESSES, write_image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -17,10 +19,10 @@ from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.espcn_arch import ESPCN  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
-from quantnas_sr.conversion.command import finetune, float_network, in_float, quantize  # noqa: E402
-from quantnas_sr.conversion.finetuning import _same_options  # noqa: E402
+from quantnas_sr.conversion import finetuning  # noqa: E402
+from quantnas_sr.conversion.command import finetune, float_network, in_float, mixed_widths, quantize  # noqa: E402
 from quantnas_sr.conversion.quality import outputs, pairs, quality  # noqa: E402
-from quantnas_sr.conversion.recognition import arch_of_words, recognize  # noqa: E402
+from quantnas_sr.conversion.recognition import Recognized, arch_of_words, recognize  # noqa: E402
 from quantnas_sr.cost import count  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
@@ -90,6 +92,7 @@ def test_a_network_that_the_user_names_becomes_a_file_that_computes_the_same(fol
 
 def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(finetuning, "_PROCESSES", PROCESSES)
     found, images = recognize(folder / "espcn.pth", arch_of_words(WORDS)), pairs(folder / "lr", None, 3)
     network, baseline = quantize(found, images, bits=3), float_network(found)
     target = outputs(baseline, images)
@@ -101,8 +104,8 @@ def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, mon
     assert options["train"]["teacher"]["path"] == "net_float.pth" and "dataroot_gt" not in str(options)
     # The same training again goes on with its last state; another one starts anew.
     left = Path("experiments/quantize_net/net_finetune.yml")
-    assert _same_options(left, options) and not _same_options(left, {**options, "scale": 3})
-    assert not _same_options(Path("absent.yml"), options)
+    assert finetuning._same_options(left, options) and not finetuning._same_options(left, {**options, "scale": 3})
+    assert not finetuning._same_options(Path("absent.yml"), options)
 
 
 def test_fine_tuning_that_cannot_start_is_one_line(folder, tmp_path, monkeypatch):
@@ -128,7 +131,7 @@ def test_the_class_may_be_in_a_file_of_the_user(folder, capsys):
     assert "in float: body.0, 20.0 % (skipped)" in printed and "quantized: 80.0 %" in printed
 
 
-@pytest.mark.parametrize("model", ["SRVGGNetCompact", "SPAN", "RRDBNet", "PLKSR"])
+@pytest.mark.parametrize("model", ["SRVGGNetCompact", "SPAN", "PLKSR"])
 def test_a_network_that_spandrel_knows_needs_no_name(model, folder):
     spandrel = pytest.importorskip("spandrel")
     from quantnas_sr.archs.spandrel_arch import model_classes
@@ -136,7 +139,6 @@ def test_a_network_that_spandrel_knows_needs_no_name(model, folder):
     small = {
         "SRVGGNetCompact": {"num_feat": 8, "num_conv": 2, "upscale": 2},
         "SPAN": {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2},
-        "RRDBNet": {"num_filters": 8, "num_blocks": 1, "scale": 2},
         "PLKSR": {"dim": 8, "n_blocks": 1, "upscaling_factor": 2},
     }
     torch.manual_seed(3)
@@ -280,3 +282,78 @@ def test_an_unknown_class_of_spandrel_is_one_line():
 
     with pytest.raises(OptionError, match="unknown model 'RRDBnet', did you mean 'RRDBNet'"):
         SpandrelArch("RRDBnet")
+
+
+# --- mixed precision
+
+
+class Sensitive(torch.nn.Module):
+    """The first layer makes nearly all of the image; the second adds a little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.much, self.little = torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.Conv2d(3, 12, 3, padding=1)
+        self.little.weight.data *= 0.01
+        self.shuffle = torch.nn.PixelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shuffle(self.much(x) + self.little(x))
+
+
+@pytest.fixture
+def sensitive(folder):
+    """What `mixed_widths` needs of a network whose layers cost the same and do not matter the same."""
+    if "Sensitive" not in ARCH_REGISTRY:
+        ARCH_REGISTRY.register(Sensitive)
+    torch.manual_seed(4)
+    arch = {"type": "Sensitive"}
+    found = Recognized(arch, Sensitive().state_dict(), "Sensitive")
+    return found, float_network(found), pairs(folder / "lr", folder / "hr", 3)
+
+
+def chosen(sensitive, **limit):
+    arguments = Namespace(bits=8, skip=None, **{"budget": None, "loss": None, **limit})
+    return mixed_widths(*sensitive, arguments)
+
+
+def test_within_a_budget_the_layer_that_matters_keeps_its_bits(sensitive):
+    each = count(sensitive[1]).macs / 2 / 1e9
+    assert chosen(sensitive, budget=each * (64 + 64)) == {"much": 8, "little": 8}
+    assert chosen(sensitive, budget=each * (64 + 16)) == {"much": 8, "little": 4}
+    assert chosen(sensitive, budget=each * (16 + 16)) == {"much": 4, "little": 4}
+    with pytest.raises(OptionError, match=r"--budget: .* GBitOps is below .*, the cost at 4 bits"):
+        chosen(sensitive, budget=each * 31)
+
+
+def test_within_a_loss_the_cheapest_widths_are_taken(sensitive):
+    found, baseline, images = sensitive
+    float_luma = quality(outputs(baseline, images), None, images).luma
+    widths = chosen(sensitive, loss=3.0)
+    assert sum(widths.values()) < 16
+    network = quantize(found, images, bits_by_layer=widths)
+    assert quality(outputs(network, images), None, images).luma > float_luma - 4
+    assert sum(chosen(sensitive, loss=20.0).values()) == 8
+    with pytest.raises(OptionError, match="--loss: 1e-09 dB is below .*, the loss at 8 bits"):
+        chosen(sensitive, loss=1e-9)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--budget", 1, "--loss", 1], "--budget and --loss: only one of them"),
+        (["--budget", 1, "--bits-by-layer", "a.yml"], "--bits-by-layer: says the widths"),
+        (["--loss", 0.1], "--loss: is of the PSNR to the ground truth, which --gt names"),
+    ],
+)
+def test_limits_that_exclude_each_other_are_one_line(folder, capsys, arguments, said):
+    assert run(folder, "espcn.pth", "--arch", *WORDS, *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error
+
+
+def test_the_command_says_how_many_layers_have_which_width(folder, capsys):
+    assert run(folder, "espcn.pth", "--arch", *WORDS, "--no-timing", "--budget", 0.03) == 0
+    printed = capsys.readouterr().out
+    assert "% of the multiply-adds; layers: " in printed and "2^30) for an input of 32x32" in printed
+    cost = float(printed.split("cost: ")[1].split()[0])
+    assert 0 < cost <= 0.03

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from project import PROCESSES
 
 from quantnas_sr.commands import prepare as prepare_command
 from quantnas_sr.data import prepare
@@ -215,7 +216,8 @@ def test_held_out_images_are_not_trained_on(tmp_path: Path, output: Path) -> Non
     assert val.target.gt == output / "Mine_val" / "GTmod4"
 
 
-def test_processes_give_the_same_as_one(tmp_path: Path, output: Path) -> None:
+def test_processes_give_the_same_as_one(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "get_context", lambda method: PROCESSES)
     for number in range(5):
         save(tmp_path / "in" / f"{number}.png", photograph(96, 96, seed=number))
     (tmp_path / "in" / "broken.png").write_bytes(b"not a png")

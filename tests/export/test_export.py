@@ -38,21 +38,23 @@ from quantnas_sr.export.onnx_graph.space_to_depth import fold_both, fold_kernel 
 from quantnas_sr.export.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402
 from quantnas_sr.export.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
-from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402
+from quantnas_sr.quantization import QuantConv2d, calibrate_inputs, observe_inputs  # noqa: E402
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space  # noqa: E402
 from quantnas_sr.upscaling import upscale  # noqa: E402
 
 RUNTIMES = installed_runtimes()
+#: What exports say that they were made with.
+COMMAND = "quantnas export a b"
 #: `python benchmarks/export_equality.py --count 200` tries more of them.
-SMALL = [case for case in itertools.islice(cases(), 20) if case.genotype.num_feat == 12][:4]
+SMALL = [case for case in itertools.islice(cases(), 20) if case.genotype.num_feat == 12][:3]
 
 
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory):
     """A checkpoint of the basic space with ADQ, in which convolutions of 8, 4 and 2 bits meet."""
-    slots = get_search_space("basic").slots(4, 12, 2)
+    slots = get_search_space("basic").slots(4, 12, 1)
     widths = dict(zip(slots, (8, 8, 4, 8, 8, 2, 8, 4)))
-    genotype = Genotype("basic", 4, 12, 2, "adq", {name: Choice("simple_3x3", widths.get(name, 8)) for name in slots})
+    genotype = Genotype("basic", 4, 12, 1, "adq", {name: Choice("simple_3x3", widths.get(name, 8)) for name in slots})
     return saved(settled(DerivedNetwork(genotype)), tmp_path_factory.mktemp("basic") / "net.pth")
 
 
@@ -63,7 +65,7 @@ def file_of_basic(basic, tmp_path_factory):
     @functools.cache
     def path(**options):
         output = tmp_path_factory.mktemp("exported") / "net.onnx"
-        export(basic, str(output), **options)
+        export(basic, str(output), command=COMMAND, **options)
         return output
 
     return path
@@ -103,7 +105,6 @@ def test_the_networks_that_are_tried_have_every_operation_at_every_width():
     [
         {"type": "RFDN", "num_feat": 8, "num_block": 1, "upscale": 2},
         {"type": "ESPCN", "upscale": 3},
-        {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 4},
         {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2},
     ],
     ids=lambda arch: arch["type"],
@@ -159,7 +160,7 @@ def rounded_export(network, tmp_path, **options):
     return path, round_outputs(network, tensors(None, None, exporting.SYNTHETIC))
 
 
-@pytest.mark.parametrize("arch", ["RFDN", "ESPCN", "MSRResNet", "EDSR"])
+@pytest.mark.parametrize("arch", ["RFDN", "ESPCN", "EDSR"])
 def test_rounded_outputs_are_pytorchs_and_every_rounding_is_looked_at(arch, tmp_path):
     options = {"RFDN": {"num_block": 1, "upscale": 2}, "ESPCN": {"upscale": 3}}.get(arch, {"num_block": 1})
     options.update({} if arch == "ESPCN" else {"num_feat": 8})
@@ -202,7 +203,7 @@ def test_a_rounding_in_front_of_a_sum_is_not_lost(tmp_path):
         assert np.abs(found - expected).mean() < 1e-4, runtime
 
 
-@pytest.mark.parametrize("case", list(itertools.islice(cases(), 2)), ids=lambda case: case.genotype.search_space)
+@pytest.mark.parametrize("case", list(itertools.islice(cases(), 1)), ids=lambda case: case.genotype.search_space)
 def test_rounded_outputs_of_any_genotype_are_pytorchs(case, tmp_path):
     network = settled(DerivedNetwork(case.genotype))
     path, network = rounded_export(network, tmp_path)
@@ -210,22 +211,26 @@ def test_rounded_outputs_of_any_genotype_are_pytorchs(case, tmp_path):
 
 
 @pytest.mark.skipif("onnxruntime" not in RUNTIMES, reason="needs ONNX Runtime")
-def test_with_rounded_outputs_onnx_runtime_has_no_float_convolution(file_of_basic, tmp_path):
+def test_with_rounded_outputs_onnx_runtime_has_no_float_convolution(basic, file_of_basic, tmp_path):
     import onnxruntime
+
+    from quantnas_sr.checkpoints import load_network
+
+    convolutions = sum(isinstance(module, QuantConv2d) for module in load_network(basic).modules())
 
     path = file_of_basic(outputs="int8")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 3
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(str(tmp_path / "optimised.onnx")).graph.node]
-    assert kinds.count("QLinearConv") == 11 and not {"Conv", "FusedConv"} & set(kinds)
+    assert kinds.count("QLinearConv") == convolutions > 5 and not {"Conv", "FusedConv"} & set(kinds)
 
 
 def test_only_outputs_that_something_else_reads_are_rounded(basic):
     from quantnas_sr.checkpoints import load_network
 
     names = {name.removeprefix("skeleton.") for name in real_outputs(load_network(basic))}
-    cells = {f"body.block.{i}.block.{branch}.0" for i in (0, 1) for branch in ("body.1", "skip")}
+    cells = {f"body.block.{i}.block.{branch}.0" for i in (0,) for branch in ("body.1", "skip")}
     assert names == cells | {"head.1.0", "upsample.0.0", "tail.block.1.0"}
 
 
@@ -233,7 +238,7 @@ def test_only_outputs_that_something_else_reads_are_rounded(basic):
 
 
 def test_weights_are_integers_and_the_file_says_where_it_comes_from(file_of_basic):
-    model = onnx.load(str(file_of_basic(command="quantnas export a b")))
+    model = onnx.load(str(file_of_basic()))
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     weights = {i.name: i for i in model.graph.initializer}
     source = {output: node for node in model.graph.node for output in node.output}
@@ -246,7 +251,7 @@ def test_weights_are_integers_and_the_file_says_where_it_comes_from(file_of_basi
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert (said["quantnas_sr.scale"], said["quantnas_sr.adq"], said["quantnas_sr.halo"]) == ("4", "dynamic", "")
     assert json.loads(said["quantnas_sr.bits"]) == [2, 4, 8]
-    assert said["quantnas_sr.command"] == "quantnas export a b"
+    assert said["quantnas_sr.command"] == COMMAND
     assert (
         Genotype.from_dict(json.loads(said["quantnas_sr.genotype"]))
         == DerivedNetwork(json.loads(said["quantnas_sr.genotype"])).genotype

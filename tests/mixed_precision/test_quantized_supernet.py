@@ -236,7 +236,7 @@ def test_what_cannot_be_used_is_one_line_that_says_which_argument(options, messa
 # --- checkpoints
 
 
-@every_arch
+@pytest.mark.parametrize("arch", [ARCHS[name] for name in ("EDSR", "ESPCN", "own")], ids=lambda arch: arch["type"])
 @every_mixer
 @pytest.mark.parametrize("quantizer", ["lsq", "hwgq"])
 def test_weights_of_the_network_in_full_precision_load_strictly(arch, bit_mixer, quantizer, tmp_path, randomize):
@@ -253,7 +253,7 @@ def test_weights_of_the_network_in_full_precision_load_strictly(arch, bit_mixer,
     assert all(torch.equal(value, derived.state_dict()[key]) for key, value in found.items())
 
 
-@every_arch
+@pytest.mark.parametrize("arch", [RFDN, ESPCN, ARCHS["own"]], ids=lambda arch: arch["type"])
 @every_mixer
 def test_its_own_checkpoint_loads_strictly_and_computes_the_same(arch, bit_mixer, tmp_path):
     first, second = (QuantizedSupernet(arch, bit_mixer=bit_mixer) for _ in range(2))

@@ -76,7 +76,7 @@ BAD_VALUES = [
     ("train.hardware_opt.budget", 0.3, ["train.hardware_opt: budget: 0.3 GBitOps is not possible", "cost 1.10238 to"]),
     ("train.entropy_opt", None, ["train: the key 'entropy_opt' is missing"]),
     ("train.pixel_opt.type", "L11Loss", ["train.pixel_opt: unknown type 'L11Loss'", "'L1Loss'"]),
-    ("datasets.train.type", "QuantNASDataset", ["datasets.train: unknown type", "'QuantNASSearchDataset'"]),
+    ("datasets.train.type", "QuantNASSerchDataset", ["datasets.train: unknown type", "'QuantNASSearchDataset'"]),
     ("datasets.train.dataset", "PairedDataset", ["datasets.train: unknown dataset", "'PairedImageDataset'"]),
     ("datasets.train.alpha_fraction", "half", ["datasets.train.alpha_fraction: 'half' is not a number"]),
     ("datasets.train.alpha_fraction", 1.0, ["datasets.train.alpha_fraction: 1.0"]),

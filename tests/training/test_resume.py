@@ -7,6 +7,7 @@ from tiny_training import Pipeline, assert_same, everything, new_model, options,
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.losses.entropy_loss import EntropyLoss
 from quantnas_sr.losses.penalty import AdaptivePenalty
+from quantnas_sr.models.batch_statistics import batch_norms
 from quantnas_sr.models.phases import Progress, TrainingPhases, iterations_before
 from quantnas_sr.quantization import LSQActivation, LSQWeight, NoisePool, QuantConv2d
 
@@ -61,7 +62,8 @@ def test_a_training_resumed_at_any_iteration_is_the_uninterrupted_one(changes, t
     assert quantizes(whole)
     for iteration in range(1, 9):
         model = resumed(opt, iteration)
-        train(model, iteration + 1, 9, save=True)  # which takes the statistics of batch normalisation anew, too
+        # Saving takes the statistics of batch normalisation anew, too.
+        train(model, iteration + 1, 9, save=bool(batch_norms(model.net_g)))
         assert_same(whole, model)
         assert model.lines == []
 
@@ -233,7 +235,7 @@ def test_the_schedule_of_the_options_holds_from_here_on(before, after, changes, 
     always = {"train.step_lr": step_lr, "train.calibration_iter": 1}
     opt = options(tmp_path, {"train.scheduler": before, "train.total_iter": 16, **always})
     train(new_model(opt), 1, 6, save=True)
-    for iteration in (1, 3, 6):
+    for iteration in (1, 6):
         opt = options(tmp_path, {"train.scheduler": after, **always, **changes})
         model = resumed(opt, iteration)
         assert len(model.lines) == 1 and ("scheduler" in model.lines[0] or next(iter(changes), "?") in model.lines[0])
