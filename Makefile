@@ -9,10 +9,11 @@ PIP := .venv/bin/python -m pip
 demo: $(INSTALLED)
 	.venv/bin/python examples/demo.py
 
-# Two processes of one thread each: a thread that waits for a busy core costs more than it brings. Each begins with one
-# half of the tests, in order, so that files share their fixtures; who is done first takes tests from the other's end.
+# Processes of one thread each: a thread that waits for a busy core costs more than it brings. Three for two cores, for
+# tests wait for the processes that they start. Each begins with a third of the tests, in order, so that files share
+# their fixtures; who is done first takes tests from another's end.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 3 --dist worksteal
 
 # About twenty minutes, in which the machine must be left alone.
 bench: $(INSTALLED)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator
 import pytest
 import torch
 
+from quantnas_sr.deploy import sessions
 from quantnas_sr.export import sample_images
 from quantnas_sr.search_space import Genotype, Supernet, get_search_space
 
@@ -37,6 +38,19 @@ def exports_are_checked_on_small_images() -> Iterator[None]:
     """On synthetic ones of 40x40 in place of 96x96; the check of a layer is the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample_images, "CROP", 40)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def runtimes_have_one_thread() -> Iterator[None]:
+    """Unless a test asks for more: their threads wait busily, for cores that other tests use."""
+
+    def alone(opened: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda path, threads, *rest: opened(path, threads or 1, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, opened in sessions._SESSIONS.items():
+            patch.setitem(sessions._SESSIONS, name, alone(opened))
         yield
 
 
