@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from project import Project
+from project import PROCESSES, Project
 
 from quantnas_sr.search_space import Slot
 from quantnas_sr.search_space.mixing.merged_noise import MergedNoise
@@ -46,9 +46,11 @@ def test_a_step_of_a_search_moves_alphas_and_weights(options, monkeypatch):
     assert moved >= {name for name in before if name.startswith("alphas.") or ".operations." in name}
 
 
-def test_a_case_is_timed_beside_the_calibrating_convolution():
+def test_a_case_is_timed_beside_the_calibrating_convolution(monkeypatch):
+    import side_by_side
     from side_by_side import Case, measure, table
 
+    monkeypatch.setattr(side_by_side.multiprocessing, "get_context", lambda method: PROCESSES)
     results, c = measure([Case("tiny", ("steps", "search"), {"space": "basic", **TINY})], rounds=1, warmup=1)
     assert c > 0
     assert results[0].median > 0

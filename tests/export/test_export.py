@@ -103,8 +103,8 @@ def test_the_networks_that_are_tried_have_every_operation_at_every_width():
 @pytest.mark.parametrize(
     "arch",
     [
-        {"type": "RFDN", "num_feat": 8, "num_block": 1, "upscale": 2},
         {"type": "ESPCN", "upscale": 3},
+        {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 4},
         {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2},
     ],
     ids=lambda arch: arch["type"],

@@ -332,7 +332,7 @@ def peak(source, target, memory):
     return process_peak()
 
 before = peak("small.png", "small_out.png", 9 << 30)
-limit = before + (150 << 20)
+limit = before + (100 << 20)
 print(limit, peak("x.png", "tiled.png", limit), peak("x.png", "whole.png", 9 << 30))
 """
 
@@ -341,7 +341,7 @@ print(limit, peak("x.png", "tiled.png", limit), peak("x.png", "whole.png", 9 << 
 def test_memory_stays_within_its_limit(tmp_path):
     checkpoint(tmp_path / "net.pth", derived(operation="simple_1x1", num_feat=12))
     save(tmp_path / "small.png")
-    save(tmp_path / "x.png", 700, 1000, 3)
+    save(tmp_path / "x.png", 500, 700, 3)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAKS, "net.pth"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
