@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 import torch
 
-from quantnas_sr.deploy.runtimes import Network
+from quantnas_sr.deploy.network import Network
 from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
 
 # OpenCV reads it once, before the first video, which is often one that a test writes and not the command's.

@@ -1,12 +1,11 @@
 """Trained and exported networks, ready to run in PyTorch, OpenVINO or ONNX Runtime, with one interface."""
 
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
 
-from quantnas_sr.deploy.memory import forget_peak, process_peak
+from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX, OUTPUT
 from quantnas_sr.deploy.packages import RUNTIMES, installed_runtimes, usable_runtimes
 from quantnas_sr.deploy.sessions import Session, open_session
@@ -15,30 +14,6 @@ from quantnas_sr.padding import run_padded
 from quantnas_sr.values.arguments import check_word, parse_positive
 
 CHECKPOINTS = (".pth", ".pt")
-
-
-class Network(ABC):
-    """A super-resolution network that is ready to run.
-
-    Attributes:
-        scale: s.
-        halo: low-resolution pixels around a tile that the result depends on; None: it depends on the whole image.
-    """
-
-    scale: int
-    halo: Optional[int]
-
-    @abstractmethod
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Upscale images: RGB in 0..1, float32, (N, 3, h, w) -> (N, 3, s*h, s*w), not clipped."""
-
-    def peak_memory(self) -> Optional[int]:
-        """Peak memory so far in bytes, of the GPU or else of this process; None where the system does not report it."""
-        return process_peak()
-
-    def forget_peak_memory(self) -> None:
-        """Reset `peak_memory` to what is in use now, where the system can do that."""
-        forget_peak()
 
 
 def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optional[int] = None) -> Network:

@@ -1,4 +1,4 @@
-"""Checkpoints in PyTorch, with the interface of `runtimes.Network`."""
+"""Checkpoints in PyTorch, with the interface of `network.Network`."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.deploy.luma import for_rgb
+from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.receptive_field import halo
-from quantnas_sr.deploy.runtimes import Network
 
 
 class TorchNetwork(Network):

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse
-from quantnas_sr.deploy.runtimes import Network
+from quantnas_sr.deploy.network import Network
 from quantnas_sr.errors import DataError, QuantNASError
 from quantnas_sr.images.metadata import Metadata
 from quantnas_sr.images.picture import read_picture, read_size

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
-from quantnas_sr.deploy.runtimes import Network, open_network
+from quantnas_sr.deploy.network import Network
+from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.upscaling.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
 from quantnas_sr.upscaling.transparency import has_alpha, spread_colours

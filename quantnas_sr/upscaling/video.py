@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from quantnas_sr.deploy.runtimes import Network
+from quantnas_sr.deploy.network import Network
 from quantnas_sr.errors import DataError, OptionError, unknown
 from quantnas_sr.system.files import written_aside
 from quantnas_sr.upscaling.writers import OutputError

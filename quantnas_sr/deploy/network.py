@@ -1,0 +1,32 @@
+"""What every network that is ready to run offers, whatever runs it."""
+
+from abc import ABC, abstractmethod
+from typing import Optional
+
+import numpy as np
+
+from quantnas_sr.deploy.memory import forget_peak, process_peak
+
+
+class Network(ABC):
+    """A super-resolution network that is ready to run.
+
+    Attributes:
+        scale: s.
+        halo: low-resolution pixels around a tile that the result depends on; None: it depends on the whole image.
+    """
+
+    scale: int
+    halo: Optional[int]
+
+    @abstractmethod
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Upscale images: RGB in 0..1, float32, (N, 3, h, w) -> (N, 3, s*h, s*w), not clipped."""
+
+    def peak_memory(self) -> Optional[int]:
+        """Peak memory so far in bytes, of the GPU or else of this process; None where the system does not report it."""
+        return process_peak()
+
+    def forget_peak_memory(self) -> None:
+        """Reset `peak_memory` to what is in use now, where the system can do that."""
+        forget_peak()
