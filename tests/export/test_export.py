@@ -46,7 +46,7 @@ RUNTIMES = installed_runtimes()
 #: What exports say that they were made with.
 COMMAND = "quantnas export a b"
 #: `python benchmarks/export_equality.py --count 200` tries more of them.
-SMALL = [case for case in itertools.islice(cases(), 20) if case.genotype.num_feat == 12][:2]
+SMALL = [case for case in itertools.islice(cases(), 20) if case.genotype.num_feat == 12][:1]
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +203,6 @@ def test_a_rounding_in_front_of_a_sum_is_not_lost(tmp_path):
         assert np.abs(found - expected).mean() < 1e-4, runtime
 
 
-@pytest.mark.parametrize("case", list(itertools.islice(cases(), 1)), ids=lambda case: case.genotype.search_space)
-def test_rounded_outputs_of_any_genotype_are_pytorchs(case, tmp_path):
-    network = settled(DerivedNetwork(case.genotype))
-    path, network = rounded_export(network, tmp_path)
-    check(network, path, RUNTIMES, [image(17, 30)])
-
-
 @pytest.mark.skipif("onnxruntime" not in RUNTIMES, reason="needs ONNX Runtime")
 def test_with_rounded_outputs_onnx_runtime_has_no_float_convolution(basic, file_of_basic, tmp_path):
     import onnxruntime
@@ -280,8 +273,8 @@ def test_a_file_holds_its_constants_once_and_little_else(options, file_of_basic)
 
 
 def test_packed_weights_take_half_the_room(tmp_path):
-    slots = get_search_space("basic").slots(4, 36, 1)
-    genotype = Genotype("basic", 4, 36, 1, "adq", {name: Choice("simple_3x3", 4) for name in slots})
+    slots = get_search_space("plain").slots(4, 48, 1)
+    genotype = Genotype("plain", 4, 48, 1, "none", dict.fromkeys(slots, Choice("simple_3x3", 4)))
     weights = saved(settled(DerivedNetwork(genotype)), tmp_path / "net.pth")
     sizes = {}
     for kind in ("int8", "int4"):
