@@ -23,7 +23,7 @@ from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import layer_check  # noqa: E402
 from quantnas_sr.export.check import TOLERANCE, Agreement, check  # noqa: E402
 from quantnas_sr.export.command import SYNTHETIC, build_model, export  # noqa: E402
-from quantnas_sr.export.layer_check import rounded_values  # noqa: E402
+from quantnas_sr.export.layer_check import _off, rounded_values  # noqa: E402
 from quantnas_sr.export.rounded_outputs import round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402
 
@@ -233,3 +233,13 @@ def test_a_file_that_calls_a_layer_less_often_says_so(network, path):
     more.load_state_dict({key: value for key, value in network.state_dict().items() if key != "_extra_state"})
     with pytest.raises(DataError, match=r"network\.body is called 3 times by PyTorch, and in the file 2 times"):
         check(more.eval(), path, RUNTIMES[:1], images(1))
+
+
+def test_a_rounding_may_miss_by_a_share_of_the_number_itself_which_may_be_a_product():
+    real = torch.zeros(10_000)
+    real[0], theirs = 100.503, real.round()
+    theirs[0] = 100
+    assert not _off(theirs, real).any()
+    real[1] = 0.503
+    theirs[1] = 0
+    assert _off(theirs, real).nonzero().tolist() == [[1]]
