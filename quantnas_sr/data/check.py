@@ -59,7 +59,10 @@ def check_single_dataset(opt: Options, where: str) -> None:
     """
     if _type(opt) != SINGLE:
         return
-    patch = _low_resolution_patch(opt, where) if opt.get("type") == PATCHES else 1
+    patch = 1
+    if opt.get("type") == PATCHES:
+        scale = _positive(opt, "scale", where)
+        patch = _patch({**opt, "phase": "train"}, scale, where) // scale  # in every phase it reads patches
     backend = _backend(opt, where)
     if backend == "memcached":
         return
@@ -78,11 +81,6 @@ def check_single_dataset(opt: Options, where: str) -> None:
                 f"{where}: {name} is {_text(size)}, smaller than a patch of {patch}x{patch} (gt_size / scale); leave "
                 "it out, or set gt_size to a smaller size"
             )
-
-
-def _low_resolution_patch(opt: Options, where: str) -> int:
-    scale = _positive(opt, "scale", where)
-    return (_patch({**opt, "phase": "train"}, scale, where) or scale) // scale
 
 
 def _type(opt: Options) -> Any:
