@@ -32,6 +32,10 @@ class NetworkError(QuantNASError):
     """A network that cannot be run, counted, traced or converted."""
 
 
+class TrainingError(QuantNASError):
+    """A training whose numbers have gone wrong: it cannot go on, and nothing is derived or saved from them."""
+
+
 class CalibrationError(QuantNASError):
     """A quantizer of activations is used before calibration: no batch has set its step.
 

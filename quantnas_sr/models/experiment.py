@@ -5,7 +5,7 @@ import inspect
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -15,17 +15,18 @@ from torch import Tensor
 
 from quantnas_sr.errors import CheckpointError, DataError
 from quantnas_sr.input_shapes import input_shape, run_fitting
-from quantnas_sr.models.allocator import keep_freed_memory
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
+from quantnas_sr.models.finite_steps import MAX_SKIPPED, FiniteSteps, StatisticsBefore, check_finite, watched
 from quantnas_sr.models.metrics import MetricsFile, plain
 from quantnas_sr.models.optimizer_state import Names, parameter_names
-from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
 from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.pth import read_pth
 from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import METRIC_REGISTRY
+from quantnas_sr.system.allocator import keep_freed_memory
 from quantnas_sr.system.files import written_aside
 
 
@@ -59,6 +60,7 @@ class ExperimentModel(SRModel):
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """As BasicSR's, which calls this first in every iteration."""
         self.iteration = current_iter
+        self._statistics_before.keep()
         super().update_learning_rate(current_iter, warmup_iter)
 
     def init_training_settings(self) -> None:
@@ -67,6 +69,8 @@ class ExperimentModel(SRModel):
         count = self.opt["train"].get("precise_bn", PRECISE_BN)
         self.recent_batches = RecentBatches(count if batch_norms(self.net_g) else 0)
         self._statistics_are_current = False
+        self.finite_steps = FiniteSteps(self.opt["train"].get("max_skipped", MAX_SKIPPED), self.say)
+        self._statistics_before = StatisticsBefore(self.trained_networks())
 
     def trained_networks(self) -> List[torch.nn.Module]:
         """The network and, where there is one, its moving average, without wrappers."""
@@ -87,21 +91,48 @@ class ExperimentModel(SRModel):
         super().validation(dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """As BasicSR's, with the statistics that belong to the weights."""
+        """As BasicSR's, with the statistics that belong to the weights.
+
+        Raises:
+            TrainingError: a weight or a statistic is not finite, and nothing is saved.
+        """
         self.recompute_statistics()
+        for network in self.trained_networks():
+            check_finite(network.state_dict(), f"iteration {self.iteration}: no checkpoint is written")
         super().save(epoch, current_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """BasicSR's training step, in the precision of ``train: amp``."""
-        self.recent_batches.add(self.lq)
+        """BasicSR's training step, in the precision of ``train: amp``; none where it would not be finite.
+
+        Raises:
+            TrainingError: it is one of too many in a row.
+        """
         self._statistics_are_current = False
+        self.finite_steps.takes(self.lq)
         optimizer = self.optimizer_g
-        self.optimizer_g = ScaledOptimizer(optimizer, self.precision)
-        try:
-            with self.precision.scaling_output():
+        with self.precision.scaling_output(), watched(l_pix=self.cri_pix, l_percep=self.cri_perceptual) as losses:
+            self.optimizer_g = OptimizerThatSteps(optimizer, lambda own: self.step(own, losses))
+            try:
                 super().optimize_parameters(current_iter)
-        finally:
-            self.optimizer_g = optimizer
+            finally:
+                self.optimizer_g = optimizer
+        if self.finite_steps.all_allowed:
+            self.keep_batch()
+        else:
+            self._statistics_before.restore()
+        self.finite_steps.end_iteration(current_iter, self._newest_state)
+
+    def keep_batch(self) -> None:
+        """Remember the batch of an iteration that was trained on."""
+        self.recent_batches.add(self.lq)
+
+    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+        """A step in the precision of ``train: amp``; none where losses or gradients are not finite."""
+        self.precision.step(optimizer, lambda scale: self.finite_steps.allows(optimizer, losses, scale))
+
+    def _newest_state(self) -> Optional[Path]:
+        states = [path for path in Path(self.opt["path"]["training_states"]).glob("*.state") if path.stem.isdigit()]
+        return max(states, key=lambda path: int(path.stem), default=None)
 
     def feed_data(self, data: Dict[str, Any]) -> None:
         """As BasicSR's, in the memory order of the network; what there is no GT for keeps none of an earlier batch."""
@@ -224,6 +255,7 @@ class ExperimentModel(SRModel):
             state["optimizer_types"] = [type(optimizer).__name__ for optimizer in self.optimizers]
             state["parameter_names"] = self.parameter_names()
             state["recent_batches"] = self.recent_batches.state_dict()
+            state["finite_steps"] = self.finite_steps.state_dict()
             state.update(self.extra_state())
             torch.save(state, aside)
 
@@ -248,6 +280,8 @@ class ExperimentModel(SRModel):
         if resume_state.get("best_metric_results"):
             self.best_metric_results = self._still_comparable(resume_state)
         self.recent_batches.load_state_dict(resume_state.get("recent_batches", ()))
+        if "finite_steps" in resume_state:
+            self.finite_steps.load_state_dict(resume_state["finite_steps"])
         if "random" in resume_state:
             set_random_state(resume_state["random"])
 

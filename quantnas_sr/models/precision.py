@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import torch
 from torch import Tensor, nn
@@ -63,23 +63,34 @@ class MixedPrecision:
         finally:
             self._scales_output = False
 
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step with the unscaled gradients, or leave the step out where one of them is not finite."""
+    def step(self, optimizer: torch.optim.Optimizer, allows: Callable[[float], bool]) -> None:
+        """Step with the unscaled gradients.
+
+        Args:
+            optimizer: of parameters that have their gradients.
+            allows: whether the step may be taken, with gradients of this scale before.
+        """
         self.scaler.unscale_(optimizer)
-        self.scaler.step(optimizer)
+        if allows(self.scaler.get_scale()):
+            self.scaler.step(optimizer)
         self.scaler.update()
 
 
-class ScaledOptimizer:
-    """What BasicSR's training step does with an optimizer, by way of `MixedPrecision.step`."""
+class OptimizerThatSteps:
+    """What BasicSR's training step does with an optimizer, with another way to step.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, precision: MixedPrecision) -> None:
-        self.optimizer, self.precision = optimizer, precision
+    Args:
+        optimizer: of the parameters.
+        step: is called with it in the place of its own step.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, step: Callable[[torch.optim.Optimizer], None]) -> None:
+        self.optimizer, self._step = optimizer, step
 
     def zero_grad(self) -> None:
         """As the optimizer's."""
         self.optimizer.zero_grad()
 
     def step(self) -> None:
-        """As the optimizer's, with the gradients unscaled."""
-        self.precision.step(self.optimizer)
+        """The other way to step."""
+        self._step(self.optimizer)

@@ -97,8 +97,10 @@ class QuantNASModel(ExperimentModel):
     def _calibrate(self, first: bool, last: bool) -> None:
         if first:
             self._start_calibration()
-        self._calibration_batches.append({"lq": self.lq.cpu(), "random": random_state()})
-        self._observe()
+        if self.finite_steps.takes(self.lq):
+            self._calibration_batches.append({"lq": self.lq.cpu(), "random": random_state()})
+            self._observe()
+        self.finite_steps.end_iteration(self.iteration, self._newest_state)
         self.log_dict = OrderedDict()
         if last:
             self._end_calibration()

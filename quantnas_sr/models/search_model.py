@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from quantnas_sr.cost import count, expected_cost
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.models.finite_steps import check_finite
 from quantnas_sr.models.phases import SearchSchedule
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.quantization import NoisePool, calibrate_on
@@ -133,7 +134,6 @@ class QuantNASSearchModel(ExperimentModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration of algorithm 1."""
-        self.last_batch = self.lq
         progress = self.schedule.progress.at(current_iter)
         self.supernet.set_progress(progress)
         alpha_losses: Dict[str, Tensor] = OrderedDict()
@@ -149,6 +149,11 @@ class QuantNASSearchModel(ExperimentModel):
         if current_iter % self.opt["logger"]["print_freq"] == 0:
             self._log_alphas(current_iter)
 
+    def keep_batch(self) -> None:
+        """As for every model, and for the networks that are derived."""
+        super().keep_batch()
+        self.last_batch = self.lq
+
     @contextmanager
     def _network_of_step(self, current_iter: int) -> Iterator[None]:
         """Where networks are drawn, the largest one instead in some of the steps of the weights."""
@@ -160,6 +165,7 @@ class QuantNASSearchModel(ExperimentModel):
                 yield
 
     def _alpha_step(self, progress: float) -> Dict[str, Tensor]:
+        self.finite_steps.takes(self.lq_alpha)
         with frozen(self.supernet.weights()):
             probabilities = self.supernet.probabilities()
             losses = OrderedDict(
@@ -169,7 +175,7 @@ class QuantNASSearchModel(ExperimentModel):
             )
             self.optimizer_alpha.zero_grad()
             self.precision.scaler.scale(sum(losses.values())).backward()
-            self.precision.step(self.optimizer_alpha)
+            self.step(self.optimizer_alpha, losses)
         return losses
 
     def _alpha_pixel_loss(self, probabilities: Dict[str, Tensor]) -> Tensor:
@@ -227,7 +233,12 @@ class QuantNASSearchModel(ExperimentModel):
         return f"{count(self.supernet.derive()).bitops / 1e9:.3f} GBitOps for 32x32"
 
     def genotype(self, current_iter: int) -> Any:
-        """The genotype that would be derived now: the most probable one, within the budget if there is a budget."""
+        """The genotype that would be derived now: the most probable one, within the budget if there is a budget.
+
+        Raises:
+            TrainingError: an alpha is not finite.
+        """
+        check_finite(self.supernet.alphas_by_slot(), f"iteration {self.iteration}: no genotype is derived, an alpha of")
         origin = {
             "experiment": self.opt["name"],
             "iteration": self.iteration if current_iter == -1 else current_iter,

@@ -94,6 +94,7 @@ _EVERY_TRAIN: Table = {
     "grad_clip": Key(optional(_POSITIVE), "largest gradient norm in a step of the weights"),
     "precise_bn": Key(whole(at_least=0, at_most=10**4), "training batches that statistics of BatchNorm are taken from"),
     "amp": Key(optional(words(*AMP_TYPES)), "mixed precision of the training passes"),
+    "max_skipped": Key(whole(at_least=1), "iterations in a row with a step that is not finite, after which a run ends"),
 }
 #: Of ``train:``, what `QuantNASSearchModel` reads beside them.
 SEARCH_TRAIN: Table = {

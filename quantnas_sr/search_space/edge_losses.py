@@ -66,7 +66,10 @@ class EdgeLosses:
         self.prior = torch.block_diag(*blocks).to(self.products)
 
     def observe(self, networks: Sequence[Mapping[str, int]], losses: Tensor) -> None:
-        """Take in the losses (networks,) of networks, as edges by slot, on one batch. All processes must call this."""
+        """Take in the losses (networks,) of networks, as edges by slot, on one batch. All processes must call this.
+
+        Losses that are not finite, in any process, are left out.
+        """
         rows = self.products.new_zeros(len(networks), len(self.moments))
         for row, edges in zip(rows, networks):
             row[[self.starts[slot] + edge for slot, edge in edges.items()]] = 1
@@ -75,6 +78,8 @@ class EdgeLosses:
         relative = losses / losses.mean() - 1
         products, moments = rows.t() @ rows, rows.t() @ relative
         average_over_processes(products, moments)
+        if not moments.isfinite().all():
+            return
         self.products.mul_(self.keep).add_(products)
         self.moments.mul_(self.keep).add_(moments)
 

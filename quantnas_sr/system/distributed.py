@@ -21,3 +21,11 @@ def average_over_processes(*tensors: Tensor) -> None:
         for tensor in tensors:
             distributed.all_reduce(tensor)
             tensor.div_(processes())
+
+
+def true_in_all_processes(flag: Tensor) -> bool:
+    """Whether a condition (a scalar of type bool) holds in every process. All processes must call this."""
+    if processes() > 1:
+        flag = flag.int()
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
+    return bool(flag)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from quantnas_sr.models import allocator
-from quantnas_sr.models.allocator import keep_freed_memory
-from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
+from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
+from quantnas_sr.system import allocator
+from quantnas_sr.system.allocator import keep_freed_memory
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 every_type = pytest.mark.parametrize("amp", TYPES)
@@ -30,7 +30,9 @@ def step_of(amp, x, scale_of_loss=1.0, lr=0.1):
     net = Net()
     precision = MixedPrecision(amp, "cpu")
     precision.attach(net)
-    optimizer = ScaledOptimizer(torch.optim.SGD(net.parameters(), lr=lr), precision)
+    optimizer = OptimizerThatSteps(
+        torch.optim.SGD(net.parameters(), lr=lr), lambda own: precision.step(own, lambda scale: True)
+    )
     with precision.scaling_output():
         optimizer.zero_grad()
         (net(x).abs().mean() * scale_of_loss).backward()
