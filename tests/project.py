@@ -150,12 +150,16 @@ def run_python(*command: str, folder: Path, code: int = 0, **more: Any) -> str:
         return started.finished(code)
 
 
-def run_in_parallel(processes: int, folder: Path, *command: str) -> str:
-    """What `torchrun --nproc_per_node` starts, without its own process; returns what the first process printed."""
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+        return free.getsockname()[1]
+
+
+def run_in_parallel(processes: int, folder: Path, *command: str) -> str:
+    """What `torchrun --nproc_per_node` starts, without its own process; returns what the first process printed."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     with ExitStack() as stack:
         all_started = [stack.enter_context(Started(*command, folder=folder, **rank)) for rank in ranks]

@@ -6,6 +6,8 @@ Every way to start a run goes through it: our commands, and a project's own trai
 import argparse
 import ast
 import functools
+import os
+import sys
 from typing import Any, Callable, NoReturn, Optional, Sequence, Tuple
 
 import yaml
@@ -70,6 +72,12 @@ def _forced_value(text: str, where: str) -> Any:
         raise OptionError(f"{where}: {text} is neither a number, a word nor a list of them") from None
 
 
+def _go_on_after_restart() -> None:
+    """What ``torchrun --max-restarts`` starts again goes on from its last checkpoint, also without --auto_resume."""
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and "--auto_resume" not in sys.argv:
+        sys.argv.append("--auto_resume")
+
+
 def _read(path: Optional[str]) -> Tuple[Any, Optional[OptionError]]:
     """The options of a file, or why they cannot be read. BasicSR may yet read them, and then they are not ours."""
     try:
@@ -87,6 +95,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
         raw, problem = _read(given.opt)
         ours = is_our_run(raw)
         if ours:
+            _go_on_after_restart()
             force(raw, given.force_yml)
             check_shape(raw, is_train)
             if given.debug and "val" in raw and raw["val"] is None:
