@@ -131,14 +131,13 @@ def test_the_class_may_be_in_a_file_of_the_user(folder, capsys):
     assert "in float: body.0, 20.0 % (skipped)" in printed and "quantized: 80.0 %" in printed
 
 
-@pytest.mark.parametrize("model", ["SRVGGNetCompact", "SPAN", "PLKSR"])
+@pytest.mark.parametrize("model", ["SRVGGNetCompact", "PLKSR"])
 def test_a_network_that_spandrel_knows_needs_no_name(model, folder):
     spandrel = pytest.importorskip("spandrel")
     from quantnas_sr.archs.spandrel_arch import model_classes
 
     small = {
         "SRVGGNetCompact": {"num_feat": 8, "num_conv": 2, "upscale": 2},
-        "SPAN": {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2},
         "PLKSR": {"dim": 8, "n_blocks": 1, "upscaling_factor": 2},
     }
     torch.manual_seed(3)

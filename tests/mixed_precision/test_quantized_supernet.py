@@ -19,6 +19,11 @@ from quantnas_sr.search_space.mixing.selectors import Selection
 ESPCN, RFDN = ARCHS["ESPCN"], ARCHS["RFDN"]
 MIXERS = ("shared", "noise", "separate")
 every_mixer = pytest.mark.parametrize("bit_mixer", MIXERS)
+#: Every arch, and every mixer twice.
+PAIRS = {"RFDN": "noise", "EDSR": "shared", "ESPCN": "separate", "MSRResNet": "noise", "own": "shared"}
+every_arch_with_a_mixer = pytest.mark.parametrize(
+    "arch, bit_mixer", [(ARCHS[name], mixer) for name, mixer in [*PAIRS.items(), ("own", "separate")]], ids=str
+)
 
 
 def choose(net: QuantizedSupernet) -> None:
@@ -68,9 +73,16 @@ def test_noise_has_the_strength_of_the_mixed_widths_and_the_range_of_what_is_con
 
 
 @every_arch
-@pytest.mark.parametrize("quantizer", ["lsq", "hwgq"])
-@pytest.mark.parametrize("bits", [(4, 8), (8, 32)], ids=str)
-@pytest.mark.parametrize("bit_mixer", ["shared", "separate"])
+@pytest.mark.parametrize(
+    "bit_mixer, bits, quantizer",
+    [
+        ("shared", (4, 8), "lsq"),
+        ("separate", (8, 32), "lsq"),
+        ("shared", (8, 32), "hwgq"),
+        ("separate", (4, 8), "hwgq"),
+    ],
+    ids=str,
+)
 def test_at_one_hot_alphas_it_computes_what_the_quantized_network_computes(arch, bit_mixer, bits, quantizer, randomize):
     net = QuantizedSupernet(arch, bits, bit_mixer, activation_quantizer=quantizer)
     net(images())
@@ -122,8 +134,7 @@ def plain_state(net: QuantizedSupernet):
 # --- learning
 
 
-@every_arch
-@every_mixer
+@every_arch_with_a_mixer
 def test_gradients_reach_all_alphas_and_weights(arch, bit_mixer):
     net = QuantizedSupernet(arch, bit_mixer=bit_mixer)
     y = net(torch.rand(2, 3, 32, 32))
@@ -253,8 +264,7 @@ def test_weights_of_the_network_in_full_precision_load_strictly(arch, bit_mixer,
     assert all(torch.equal(value, derived.state_dict()[key]) for key, value in found.items())
 
 
-@pytest.mark.parametrize("arch", [RFDN, ESPCN, ARCHS["own"]], ids=lambda arch: arch["type"])
-@every_mixer
+@every_arch_with_a_mixer
 def test_its_own_checkpoint_loads_strictly_and_computes_the_same(arch, bit_mixer, tmp_path):
     first, second = (QuantizedSupernet(arch, bit_mixer=bit_mixer) for _ in range(2))
     first(images())
@@ -272,9 +282,8 @@ def test_its_own_checkpoint_loads_strictly_and_computes_the_same(arch, bit_mixer
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "other size", "missing alphas"])
-@every_mixer
-def test_a_checkpoint_of_another_network_is_refused(bit_mixer, change):
-    net = QuantizedSupernet(RFDN, bit_mixer=bit_mixer)
+def test_a_checkpoint_of_another_network_is_refused(change):
+    net = QuantizedSupernet(RFDN, bit_mixer="noise")
     state = base_of(RFDN).state_dict()
     if change == "missing":
         del state["fea_conv.weight"]
