@@ -25,7 +25,10 @@ setup(
     author="QuantNAS-SR authors",
     license="Apache-2.0",
     packages=find_packages(include=["quantnas_sr", "quantnas_sr.*"]),
-    package_data={"quantnas_sr.report": ["*.jinja"]},
+    package_data={
+        "quantnas_sr.report": ["*.jinja"],
+        "quantnas_sr.networks": ["*/*.onnx", "*/*.pth", "*/*.yml", "*/*.log"],
+    },
     python_requires=">=3.9",
     install_requires=[
         # A project keeps the BasicSR that it pins, if it is one that this package works with.

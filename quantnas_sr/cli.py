@@ -24,7 +24,11 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
         "quantnas_sr.commands.quantize",
     ),
     "export": ("export a trained network as an integer ONNX file, and check it", "quantnas_sr.commands.export"),
-    "upscale": ("upscale images and videos with a trained or exported network", "quantnas_sr.commands.upscale"),
+    "networks": ("list the networks that come with the package", "quantnas_sr.commands.networks"),
+    "upscale": (
+        "upscale images and videos with a network of the package, or a trained or exported one",
+        "quantnas_sr.commands.upscale",
+    ),
     "benchmark": (
         "compare a trained network with its float baseline in every runtime",
         "quantnas_sr.commands.benchmark",

@@ -23,6 +23,7 @@ FLOORS: Tuple[Tuple[str, ...], ...] = (
     ("sweep",),
     ("report",),
     ("deploy",),
+    ("networks",),
     ("export",),
     ("upscaling",),
     ("benchmark",),

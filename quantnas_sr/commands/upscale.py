@@ -1,21 +1,24 @@
-"""``quantnas upscale``: images, folders and videos through a trained or exported network."""
+"""``quantnas upscale``: images, folders and videos through a network of the package, or a trained or exported one."""
 
 import argparse
-from pathlib import Path
 
 from quantnas_sr.commands.arguments import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("network", help="an .onnx file of `quantnas export`, or the .pth file of a training")
+    parser.usage = f"{parser.prog} [options] [NETWORK] INPUT [INPUT ...] OUTPUT"
     parser.add_argument(
-        "input", type=Path, nargs="+", help="images, videos, and folders of them (with their sub-folders), one or more"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="NETWORK: an .onnx file of `quantnas export`, or the .pth file of a training (default: a network of the "
+        "package, see --scale and --network). INPUT: images, videos, and folders of them (with their sub-folders), one "
+        "or more. OUTPUT: a file; or a folder, made if need be: for several inputs, for a folder, or with a slash at "
+        "the end",
     )
-    parser.add_argument(
-        "output",
-        help="a file; or a folder, made if need be: for several inputs, for a folder, or with a slash at the end",
-    )
+    parser.add_argument("--network", metavar="NAME", help="a network of the package, see `quantnas networks`")
+    parser.add_argument("--scale", type=positive, help="the best network of the package for this scale (default: 2)")
     parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (default: auto)")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: the runtime's)")
     parser.add_argument(

@@ -4,10 +4,14 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
 
-from quantnas_sr.errors import DataError
+from quantnas_sr.errors import DataError, OptionError
 
 __all__ = ["run"]
+
+#: How the names of networks end, in lower case.
+NETWORKS = (".onnx", ".pth", ".pt")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -25,12 +29,13 @@ def run(args: argparse.Namespace) -> None:
     # `kill` cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     memory = parse_memory(args.memory)
-    planned = plan(args.input, args.output, args.format and f".{args.format.lower().lstrip('.')}")
+    network, inputs, output = _sorted_paths(args.paths, args.network, args.scale)
+    planned = plan(inputs, output, args.format and f".{args.format.lower().lstrip('.')}")
     if planned.left_out:
         print(left_out_line(planned.left_out), file=sys.stderr)
     todo = planned.unfinished() if planned.into_folder and not args.overwrite else planned.tasks
     if todo:
-        broken = Upscaler(open_network(args.network, args.runtime, args.threads), args.tile, memory).files(todo)
+        broken = Upscaler(open_network(network, args.runtime, args.threads), args.tile, memory).files(todo)
         if broken and len(planned.tasks) == 1:
             raise DataError(broken[0])
         for line in broken:
@@ -40,6 +45,21 @@ def run(args: argparse.Namespace) -> None:
     skipped = len(planned.tasks) - len(todo)
     there = f", {skipped} of them were there already (--overwrite upscales them again)" if skipped else ""
     if planned.into_folder:
-        print(f"wrote {Path(args.output)}: {counted(planned.tasks)}{there}")
+        print(f"wrote {Path(output)}: {counted(planned.tasks)}{there}")
     else:
         print(f"wrote {planned.tasks[0].target}")
+
+
+def _sorted_paths(paths: Sequence[str], name: Optional[str], scale: Optional[int]) -> Tuple[Path, List[Path], str]:
+    """The network, the inputs and the output that a command line names."""
+    from quantnas_sr.networks import chosen
+
+    given = Path(paths[0]) if Path(paths[0]).suffix.lower() in NETWORKS else None
+    inputs = paths[given is not None : -1]
+    if not inputs:
+        missing = "an input and an output" if len(paths) == 1 else "an output"
+        raise OptionError(f"{paths[-1]}: {missing} must follow. Allowed: [NETWORK] INPUT [INPUT ...] OUTPUT")
+    if given is not None and (name or scale):
+        option = f"--network {name}" if name else f"--scale {scale}"
+        raise OptionError(f"{given}: a network is given already; {option} chooses one of the package")
+    return given or chosen(name, scale), [Path(path) for path in inputs], paths[-1]

@@ -6,6 +6,7 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 import cv2
 import numpy as np
 
+from quantnas_sr import networks
 from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.runtimes import open_network
@@ -40,7 +41,11 @@ def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def upscale(
-    image: np.ndarray, network: Union[str, Path, Network], tile: Optional[int] = None, memory: int = DEFAULT_MEMORY
+    image: np.ndarray,
+    network: Union[str, Path, Network, None] = None,
+    tile: Optional[int] = None,
+    memory: int = DEFAULT_MEMORY,
+    scale: Optional[int] = None,
 ) -> np.ndarray:
     """Upscale an image.
 
@@ -50,28 +55,39 @@ def upscale(
     Args:
         image: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGB and alpha; uint8, uint16, or float32 in 0..1. Gray with a
             channel axis, (H, W, 1), or with alpha, (H, W, 2), is taken too.
-        network: an ``.onnx`` of ``quantnas export``, the ``.pth`` of a training, or what `open_network` gave.
+        network: an ``.onnx`` of ``quantnas export``, the ``.pth`` of a training, the name of a network of the package
+            (`networks`), or what `open_network` gave; by default the best network of the package.
         tile: longest side of the tiles that the network runs on, overlap included; by default the largest that
             ``memory`` allows, up to the whole image.
         memory: memory limit of the network for a tile, in bytes.
+        scale: of the network of the package, where none is given; 2 by default.
 
     Returns:
         The same kind of array, s*H high and s*W wide.
 
     Raises:
         DataError: the array is not such an image, or the network fails on it.
-        OptionError: the tile or the memory is not a positive number, or too small for the network.
+        OptionError: the tile or the memory is not a positive number, or too small for the network; there is no network
+            of that scale or name.
     """
     check_image(image)
     image = spread_colours(image)
     tile = None if tile is None else parse_positive(tile, "tile")
     memory = parse_memory(memory, "memory")
-    network = network if isinstance(network, Network) else open_network(network)
+    network = network if isinstance(network, Network) else open_network(_file(network, scale))
     size = image.shape[:2]
     use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
     first, *others = bands
     return np.concatenate([first, *others]) if others else first
+
+
+def _file(network: Union[str, Path, None], scale: Optional[int]) -> Union[str, Path]:
+    if network is None or network in networks.names():
+        return networks.chosen(network, scale)
+    if scale is not None:
+        raise OptionError(f"scale: {scale} chooses a network of the package, and {network} is given")
+    return network
 
 
 def memory_use(network: Network) -> MemoryUse:

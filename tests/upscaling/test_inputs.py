@@ -128,7 +128,7 @@ def test_what_cannot_be_is_one_line_before_anything_is_written(network, argument
         image(name)
     Path("file.txt").touch(), Path("video.m4v").touch()
     before = files()
-    assert run(Path("network that is not opened"), *arguments) == 1
+    assert run(Path("not opened.onnx"), *arguments) == 1
     assert fnmatch(message := said(capsys), f"quantnas: {line}*"), message
     assert files() == before
 
