@@ -25,6 +25,15 @@ class _Small(nn.Module):
 
 
 @ARCH_REGISTRY.register()
+class PoolsToAFixedSize(_Small):
+    """Whatever the size of the image: to 3x3, and to one pixel in each channel, which ONNX has."""
+
+    def between(self, x):
+        y = F.adaptive_max_pool2d(self.body(x), (3, 3))
+        return x * F.interpolate(y, size=x.shape[2:], mode="nearest") + F.adaptive_avg_pool2d(x, 1)
+
+
+@ARCH_REGISTRY.register()
 class PoolsToAComputedSize(_Small):
     """As SAFMN and SMFANet."""
 

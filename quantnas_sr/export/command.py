@@ -27,12 +27,12 @@ from quantnas_sr.deploy.sessions import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
+from quantnas_sr.export.onnx_graph.adaptive_pooling import kernels_of, multiple_of_export, plain_pooling
 from quantnas_sr.export.onnx_graph.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.options import ExportOptions, check_path
 from quantnas_sr.export.rounded_outputs import round_outputs
 from quantnas_sr.export.sample_images import arrays, tensors
 from quantnas_sr.export.static_adq import calibrated, make_static, statistics
-from quantnas_sr.input_shapes import size_multiple
 from quantnas_sr.quantization import FULL_PRECISION, set_quantize
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -110,7 +110,9 @@ def build_model(
     from quantnas_sr.export.onnx_graph.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.onnx_graph.space_to_depth import fold
 
-    model = trace(exportable(network, quantized), size_multiple(network), one_image)
+    kernels = kernels_of(network)
+    with plain_pooling(kernels):
+        model = trace(exportable(network, quantized), multiple_of_export(network, kernels), one_image)
     try:
         tidy(model)
         if folds:
@@ -178,12 +180,13 @@ def export(
         raise OptionError(f"output: {output} is a folder")
     network = load_for_export(weights, options)
     folder = options.images or options.calibration
-    crops = _divisible(list(arrays(folder)), size_multiple(network), folder)
+    multiple = multiple_of_export(network)
+    crops = _divisible(list(arrays(folder)), multiple, folder)
     check_runs(network, torch.from_numpy(crops[0]))
     cost = count(network, crops[0].shape[2:])
     if options.quantized:
         check_quantized(network, cost)
-    metadata = _metadata(network, options, sorted({layer.bits for layer in cost.layers}))
+    metadata = _metadata(network, options, multiple, sorted({layer.bits for layer in cost.layers}))
 
     def write(one_image: bool) -> Exported:
         model = build_model(network, options.quantized, options.weights_format, one_image=one_image)
@@ -222,13 +225,13 @@ def _divisible(images: Sequence[np.ndarray], multiple: int, folder: Optional[str
     return cropped
 
 
-def _metadata(network: nn.Module, options: ExportOptions, widths: Sequence[int]) -> Dict[str, str]:
+def _metadata(network: nn.Module, options: ExportOptions, multiple: int, widths: Sequence[int]) -> Dict[str, str]:
     scale = scale_of(network)
     reach = halo(network, scale)
     return {
         "version": __version__,
         "scale": str(scale),
-        "multiple": str(size_multiple(network)),
+        "multiple": str(multiple),
         "halo": "" if reach is None else str(reach),
         "bits": json.dumps(list(widths) if options.quantized else [FULL_PRECISION]),
         "genotype": _genotype(network),

@@ -17,12 +17,13 @@ from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.receptive_field import halo  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.export.command import build_model, export  # noqa: E402
+from quantnas_sr.export.onnx_graph.adaptive_pooling import kernels_of  # noqa: E402
 from quantnas_sr.export.onnx_graph.refusals import check_runs  # noqa: E402
 from quantnas_sr.export.onnx_graph.traced_size import depends_on_traced_size  # noqa: E402
 
 #: By network: where and why it cannot be traced.
 REFUSED = {
-    "PoolsToAComputedSize": "PoolsToAComputedSize pools to a size that it computes from that of the image (adaptive",
+    "PoolsToAFixedSize": "PoolsToAFixedSize pools to a size that ONNX cannot have for images of all sizes (adaptive",
     "DecidesByValues": "DecidesByValues decides by values of the image what it computes",
     "BranchesOnValues": "BranchesOnValues decides by values of the image what it computes",
     "DecidesDeepInside": "DecidesDeepInside: body.1 (DecidesByValues) decides by values of the image",
@@ -57,6 +58,19 @@ def test_a_network_that_takes_multiples_of_a_size_is_exported_and_its_images_are
         expected = network(torch.from_numpy(x)).numpy()
     found = open_network(tmp_path / "net.onnx")(x)
     assert found.shape == expected.shape and np.abs(found - expected).mean() < 1 / 255
+
+
+def test_pooling_to_a_share_of_the_sides_is_pooling_with_a_kernel(tmp_path):
+    """Of images whose sides the kernel divides it is exactly that; others are padded."""
+    network = trained("PoolsToAComputedSize")
+    assert kernels_of(network) == [(4, 4)] and kernels_of(trained("PoolsToAFixedSize")) == [None, None]
+    export(save(network, tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
+    exported = open_network(tmp_path / "net.onnx", "onnxruntime")
+    assert exported.multiple == 4
+    x = np.random.default_rng(0).random((1, 3, 28, 40), dtype=np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(exported(x), network(torch.from_numpy(x)).numpy(), atol=1e-5)
+    assert exported(x[..., :26, :37]).shape == (1, 3, 52, 74)
 
 
 def test_a_file_that_a_runtime_cannot_read_is_one_line_with_the_name_of_the_output(tmp_path, monkeypatch):

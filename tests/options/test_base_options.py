@@ -113,6 +113,8 @@ def small(project: Project, name: str) -> Dict[str, Any]:
     opt = project.options(f"comparisons/{name}", changes)
     if opt["network_g"]["type"] == "QuantNASSupernet" and not opt["network_g"].get("genotype"):
         opt["network_g"].update(num_feat=12, num_block=1)
+    elif opt["network_g"].get("arch") == {"type": "RFDN"}:
+        opt["network_g"]["arch"] = {"type": "RFDN", "num_feat": 8, "num_block": 1}
     opt["is_train"], opt["num_gpu"] = not name.startswith("test"), 0
     for phase, dataset in opt["datasets"].items():
         dataset.update(phase=phase.partition("_")[0], scale=opt["scale"])

@@ -142,7 +142,7 @@ def test_mean_and_variance_of_every_output_element_are_those_of_equation_5(c_in,
     assert error.abs().max() < 5
 
 
-@every_list
+@pytest.mark.parametrize("candidates", [CANDIDATES["chains"], CANDIDATES["all"]], ids=["chains", "all"])
 def test_both_modes_have_the_same_mean_and_variance_in_every_element(candidates):
     """With everything that is random: noise of weights and images, of chains too."""
     torch.manual_seed(0)

@@ -34,8 +34,8 @@ _KINDS = (
     ),
     _Kind(
         r"adaptive_(avg|max)_pool",
-        "pools to a size that it computes from that of the image (adaptive pooling), which ONNX does not have. Pool "
-        "with a fixed kernel and stride",
+        "pools to a size that ONNX cannot have for images of all sizes (adaptive pooling, and not to a whole share of "
+        "the sides). Pool with a fixed kernel and stride",
     ),
     _Kind(
         r"fake tensor in the exported program|is on meta, different from",
