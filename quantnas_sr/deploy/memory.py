@@ -44,6 +44,13 @@ def process_peak() -> Optional[int]:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+def process_memory() -> int:
+    """Memory of this process in bytes; 0 where the system does not report it."""
+    with suppress(OSError, TypeError):
+        return 1024 * int(re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+    return 0
+
+
 def forget_peak() -> None:
     """Reset the peak of this process to its current memory, where the system can do that (Linux)."""
     with suppress(OSError):
