@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from tqdm import tqdm
 
-from quantnas_sr.data.pairs import Size, SizedPair, check_same, some
+from quantnas_sr.data.pairs import Size, SizedPair, check_same, shortened, some
 from quantnas_sr.errors import DataError
 from quantnas_sr.images.header import read_header
 from quantnas_sr.images.limits import MOST_PIXELS, OPENCV_PIXELS
@@ -57,7 +57,7 @@ def listed_names(meta_info_file: Any, where: str) -> List[str]:
         raise DataError(f"{named}: must have the name of an image on each line")
     outside = [name for name in names if leaves_folder(name)]
     if outside:
-        raise DataError(f"{named}: {outside[0]!r} leads out of the folder of the images")
+        raise DataError(f"{named}: {shortened(outside[0])!r} leads out of the folder of the images")
     return names
 
 

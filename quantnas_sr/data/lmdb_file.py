@@ -19,6 +19,8 @@ _DATABASE = struct.Struct("=IHHQQQQQ")  # pad, flags, depth, pages of three kind
 _NODE = struct.Struct("=HHHH")  # low and high half of the size, flags, size of the key
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _BRANCH, _LEAF, _META_PAGE, _LARGE_VALUE = 1, 2, 8, 1
+#: Flags of the list of free pages, whose keys are integers; the tree of images has none.
+_FREE_PAGES = 8
 _NO_PAGE = (1 << 64) - 1
 _PAGE_SIZES = tuple(1 << bits for bits in range(8, 17))
 #: Depth of the deepest tree that LMDB goes down.
@@ -95,7 +97,7 @@ class _Tree:
         if version != _VERSION or page_size not in _PAGE_SIZES:
             raise _Damage(f"version {version} with pages of {page_size} bytes is not read")
         last_page, transaction = struct.unpack_from("=QQ", data, _META.size + 2 * _DATABASE.size)
-        if flags or depth > _DEEPEST or max(map_size, last_page * page_size) > _LARGEST_MAP:
+        if free[1] != _FREE_PAGES or flags or depth > _DEEPEST or max(map_size, last_page * page_size) > _LARGEST_MAP:
             raise _Damage("a meta page has values that no LMDB of images has")
         return _Meta(page_size, transaction, depth, entries, root, last_page)
 

@@ -6,11 +6,8 @@ from typing import Dict, Iterator, Tuple
 
 from quantnas_sr.data.folders import read_list
 from quantnas_sr.data.lmdb_file import keys_of
-from quantnas_sr.data.pairs import ROOTS, Size, SizedPair, check_same, some
+from quantnas_sr.data.pairs import ROOTS, Size, SizedPair, check_same, shortened, some
 from quantnas_sr.errors import DataError
-
-#: Characters of a wrong line that a message shows.
-_LONGEST_SHOWN = 200
 
 
 def paired_sizes(gt: Path, lq: Path, where: str) -> Iterator[SizedPair]:
@@ -40,7 +37,7 @@ def _listed(path: Path, where: str) -> Dict[str, Size]:
     for number, line in enumerate(read_list(path, f"{where}: meta_info.txt"), 1):
         key, size = _meta_line(line.rstrip(), f"{where}: meta_info.txt, line {number}")
         if key in sizes:
-            raise DataError(f"{where}: meta_info.txt, line {number}: {key!r} is listed twice")
+            raise DataError(f"{where}: meta_info.txt, line {number}: {shortened(key)!r} is listed twice")
         sizes[key] = size
     return sizes
 
@@ -48,9 +45,8 @@ def _listed(path: Path, where: str) -> Dict[str, Size]:
 def _meta_line(line: str, where: str) -> Tuple[str, Size]:
     match = re.fullmatch(r"(.+)\.\w+ \(([1-9]\d{0,8}),([1-9]\d{0,8}),\d{1,3}\)( \d{1,3})?", line, re.ASCII)
     if match is None:
-        shown = line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}..."
-        raise DataError(f"{where}: not like 'name.png (480,480,3) 1' but {shown!r}")
+        raise DataError(f"{where}: not like 'name.png (480,480,3) 1' but {shortened(line)!r}")
     key, height, width, _ = match.groups()
     if "." in key:
-        raise DataError(f"{where}: the name {key!r} has a dot, where BasicSR would cut it")
+        raise DataError(f"{where}: the name {shortened(key)!r} has a dot, where BasicSR would cut it")
     return key, (int(height), int(width))

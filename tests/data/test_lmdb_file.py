@@ -71,6 +71,7 @@ def test_a_file_that_was_cut_off(tmp_path, share, length):
         (40, struct.pack("<I", 3), "pages of 3 bytes is not read"),
         (PAGE + 40, struct.pack("<I", 8192), "different sizes of pages"),
         (PAGE + 32, struct.pack("<Q", 1 << 62), "values that no LMDB of images has"),
+        (PAGE + 44, struct.pack("<H", 0x48), "values that no LMDB of images has"),
         (PAGE + 94, struct.pack("<H", 77), "values that no LMDB of images has"),
         (PAGE + 94, struct.pack("<H", 1), "is not what it should be"),
         (PAGE + 128, struct.pack("<Q", 1 << 40), "page 1099511627776 is outside of the file"),
@@ -88,7 +89,15 @@ def test_a_meta_page_that_is_wrong(tmp_path, offset, value, line):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x\n", "a.png (48,48,3) 1\n", "a.png (0,48,3) 1\n", f"a.png ({'9' * 5000},1,3) 1\n"]
+    "text",
+    [
+        "",
+        "x\n",
+        "a.png (48,48,3) 1\n",
+        "a.png (0,48,3) 1\n",
+        f"a.png ({'9' * 5000},1,3) 1\n",
+        f"a.{'b' * 5000}.png (4,4,3)",
+    ],
 )
 def test_a_list_that_is_not_one(tmp_path, text):
     root = write(tmp_path / "x.lmdb", 2, 10)
