@@ -69,7 +69,7 @@ def opened(file: BinaryIO, name: object, most_pixels: int = MOST_PIXELS) -> Iter
         raise DataError(f"{name}: not an image of a format that is read: {', '.join(formats)}") from None
     except Image.DecompressionBombError:
         raise DataError(
-            f"{name}: more than {most_pixels} pixels, too many to be an image; --max-pixels allows more"
+            f"{name}: more than {most_pixels} pixels, which prepare and upscale allow with --max-pixels"
         ) from None
     except MemoryError:
         raise DataError(f"{name}: not enough memory to decode it") from None

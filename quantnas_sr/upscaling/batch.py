@@ -149,7 +149,8 @@ class Upscaler:
         if self.tile is not None or size[0] * size[1] <= SMALL:
             return tile_for(size, self.network, self.tile, None, self.memory)
         held = format_of(target).writer.held(layout) * layout.height * layout.width
-        budget = self.memory - self._use.fixed - pixels.nbytes - held
+        whole = pixels if pixels.base is None else pixels.base  # of an image without its alpha
+        budget = self.memory - self._use.fixed - whole.nbytes - held
         # A row of tiles becomes a band of the upscaled image.
         line = layout.width * self.network.scale * layout.channels * layout.dtype.itemsize
         return tile_for(size, self.network, None, self._use, budget, line)
