@@ -54,7 +54,7 @@ def no_pixels(make: Callable[[int, int], bytes], height: int, width: int) -> Cal
 
 
 REFUSED = {
-    "fifo": (os.mkfifo, "not a file"),
+    "fifo": (lambda path: os.mkfifo(path), "not a file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "not a file"),
     "folder": (Path.mkdir, "not a file"),
     "nothing": (lambda path: None, "no such file"),
