@@ -74,8 +74,13 @@ def run(kind: Kind, seed: int, count: int) -> List[Case]:
     cases: List[Case] = []
     while len(cases) < count:
         cases += _in_a_process(kind, seed, len(cases), min(len(cases) + BATCH, count))
-        print(f"{kind.name}: {len(cases)} of {count}", file=sys.stderr, flush=True)
+        print(f"{kind.name}: {len(cases)} of {count}: {_counts(cases)}", file=sys.stderr, flush=True)
     return cases
+
+
+def _counts(cases: List[Case]) -> str:
+    counts = Counter(case.outcome if case.outcome in (ACCEPTED, ONE_LINE) else "failed" for case in cases)
+    return ", ".join(f"{counts[word]} {word}" for word in (ACCEPTED, ONE_LINE, "failed"))
 
 
 def _in_a_process(kind: Kind, seed: int, start: int, stop: int) -> List[Case]:
@@ -109,7 +114,7 @@ def _crashed(kind: Kind, seed: int, number: int, code: int) -> str:
     """The outcome of a case that has ended its process: what the protected reader of its kind says, if there is one."""
     protected = getattr(kind, "protected", None)
     if protected is not None:
-        kind.case(_random(kind, seed, number))
+        kind.case(random_of(kind, seed, number))
         return outcome_of(protected)
     return f"ended the process: {code}"
 
@@ -122,7 +127,7 @@ def _be_the_process(kind: Kind, seed: int, numbers: range, results: int) -> None
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     for number in numbers:
-        outcome = outcome_of(kind.case(_random(kind, seed, number)))
+        outcome = outcome_of(kind.case(random_of(kind, seed, number)))
         os.write(results, json.dumps([number, outcome]).encode() + b"\n")
     os._exit(0)
 
@@ -132,7 +137,8 @@ def _address_space() -> int:
     return 1024 * int(re.search(r"VmSize:\s*(\d+) kB", text)[1])
 
 
-def _random(kind: Kind, seed: int, number: int) -> Random:
+def random_of(kind: Kind, seed: int, number: int) -> Random:
+    """What a case is made by."""
     return Random(f"{kind.name} {seed} {number}")
 
 
@@ -146,7 +152,7 @@ def main(kind: Kind, arguments: Optional[List[str]] = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         kind.prepare(Path(folder))
         if args.only is not None:
-            print(kind.case(_random(kind, args.seed, args.only))())
+            print(kind.case(random_of(kind, args.seed, args.only))())
             return
         start = time.monotonic()
         cases = run(kind, args.seed, args.count)
@@ -159,9 +165,7 @@ def _report(kind: Kind, cases: List[Case], seed: int, seconds: float) -> Dict[st
     for case in cases:
         if case.outcome not in (ACCEPTED, ONE_LINE):
             failed.setdefault(case.outcome, []).append(case.number)
-    counts = Counter(case.outcome if case.outcome in (ACCEPTED, ONE_LINE) else "failed" for case in cases)
-    parts = ", ".join(f"{counts[word]} {word}" for word in (ACCEPTED, ONE_LINE, "failed"))
-    print(f"{kind.name}: {len(cases)} cases with seed {seed} in {seconds:.0f} s: {parts}")
+    print(f"{kind.name}: {len(cases)} cases with seed {seed} in {seconds:.0f} s: {_counts(cases)}")
     worst: List[Tuple[str, List[int]]] = sorted(failed.items(), key=lambda item: -len(item[1]))
     for outcome, numbers in worst:
         print(f"  {len(numbers)} times, --seed {seed} --only {numbers[0]}: {outcome}")
