@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from quantnas_sr.deploy.network import Network
+from quantnas_sr.deploy.onnx_format import sealed
 from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
 
 # OpenCV reads it once, before the first video, which is often one that a test writes and not the command's.
@@ -84,7 +85,6 @@ def write_onnx(path: Path, scale: int = 2, halo: str = "1", **changed: Any) -> P
 
     ``changed``: entries of the metadata by the last part of their names; None removes one.
     """
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weight = np.random.default_rng(0).uniform(0, 0.07, (3 * scale**2, 3, 3, 3)).astype(np.float32)
@@ -110,5 +110,5 @@ def write_onnx(path: Path, scale: int = 2, halo: str = "1", **changed: Any) -> P
         **changed,
     }
     helper.set_model_props(model, {f"quantnas_sr.{k}": v for k, v in metadata.items() if v is not None})
-    onnx.save(model, path)
+    path.write_bytes(sealed(model.SerializeToString()))
     return path

@@ -18,7 +18,7 @@ import numpy as np
 from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.packages import RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.errors import DataError, QuantNASError
+from quantnas_sr.errors import DataError
 from quantnas_sr.system.processes import Outcome, reason_of
 from quantnas_sr.values.arguments import check_word, parse_positive
 
@@ -151,7 +151,7 @@ def _answer(arguments: List[str]) -> None:
         try:
             turn = turn or _open(*arguments)
             answer = turn(int(line))._asdict()
-        except (QuantNASError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # runtimes raise whatever a file leads them to
             answer = {"error": (str(error).splitlines() or [type(error).__name__])[-1]}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -5,6 +5,7 @@ import math
 from typing import Tuple
 
 from quantnas_sr.export.choices import OUTPUTS
+from quantnas_sr.images.limits import MOST_PIXELS, OPENCV_PIXELS
 
 
 def positive(text: str) -> int:
@@ -47,6 +48,18 @@ def budget(text: str) -> float:
     return number
 
 
+def pixels(text: str) -> int:
+    """A number of pixels that an image may have.
+
+    >>> pixels("300000000"), pixels("300M")
+    (300000000, 300000000)
+    """
+    number = _whole(text[:-1] + "000000" if text[-1:] in ("M", "m") else text, 1)
+    if number > OPENCV_PIXELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed. Allowed: at most {OPENCV_PIXELS}")
+    return number
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -72,6 +85,17 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     """``--outputs`` of the commands that export."""
     parser.add_argument(
         "--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round their outputs to 8 bits (float)"
+    )
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """``--max-pixels`` of the commands that read images of users."""
+    parser.add_argument(
+        "--max-pixels",
+        type=pixels,
+        default=MOST_PIXELS,
+        metavar="N",
+        help=f"refuse images with more pixels, such as 300M (default: {MOST_PIXELS})",
     )
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from quantnas_sr.commands.arguments import not_negative, positive
+from quantnas_sr.commands.arguments import add_max_pixels, not_negative, positive
 from quantnas_sr.data.prepare.settings import (
     DIV2K_COUNTS,
     DIV2K_SCALES,
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
             skip_broken=args.skip_broken,
             overwrite=args.overwrite,
             workers=args.workers,
+            most_pixels=args.max_pixels,
         )
         others = find_others(args.folder)
         if others:
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
             cut=cut,
             overwrite=args.overwrite,
             workers=args.workers,
+            most_pixels=args.max_pixels,
         )
     print(summary(prepared))
 
@@ -135,4 +137,5 @@ def _add_common(parser: argparse.ArgumentParser, output: Path) -> None:
         help=f"no further sub-image for at most N pixels that are left at the border (default: {THRESHOLD})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that already exist")
+    add_max_pixels(parser)
     parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each CPU)")

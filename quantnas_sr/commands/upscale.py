@@ -2,7 +2,7 @@
 
 import argparse
 
-from quantnas_sr.commands.arguments import positive
+from quantnas_sr.commands.arguments import add_max_pixels, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", default="2G", metavar="SIZE", help="memory limit of the whole process, such as 800M (default: 2G)"
     )
+    add_max_pixels(parser)
     parser.add_argument(
         "--format",
         help="image format of the output in a folder: png, tif, jpg, webp or bmp "

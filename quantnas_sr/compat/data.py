@@ -5,6 +5,7 @@ import os
 from typing import Any, Dict, Optional
 
 import cv2
+import lmdb
 import numpy as np
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -80,6 +81,8 @@ def _image_problem(dataset: PairedImageDataset, pair: Dict[str, str], kind: str)
         content = dataset.file_client.get(pair[f"{kind}_path"], kind)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    except lmdb.Error as error:
+        return f"cannot be read from the LMDB ({error})"
     if content is None:
         return "is not in the LMDB"
     if not content or cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None:

@@ -5,16 +5,16 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
-from PIL import Image
 from tqdm import tqdm
 
-from quantnas_sr.data.pairs import Size, SizedPair, check_same, some
+from quantnas_sr.data.pairs import Size, SizedPair, check_same, shortened, some
 from quantnas_sr.errors import DataError
+from quantnas_sr.images.header import read_header
+from quantnas_sr.images.limits import MOST_PIXELS, OPENCV_PIXELS
 
 SECONDS_WITHOUT_PROGRESS_BAR = 2
-#: Orientations of EXIF that exchange height and width.
-SIDEWAYS = (5, 6, 7, 8)
-ORIENTATION_TAG = 274
+#: Bytes of the longest list of images that is read.
+LONGEST_LIST = 256 << 20
 
 
 def pairs_of_files(opt: Dict[str, Any], gt: Path, lq: Path, where: str) -> List[Tuple[Path, Path]]:
@@ -48,13 +48,40 @@ def listed_names(meta_info_file: Any, where: str) -> List[str]:
     """The names of images in a ``meta_info_file``, one on each line; raises DataError if they cannot be read."""
     if not isinstance(meta_info_file, str):
         raise DataError(f"{where}: meta_info_file must be the path of a file, not {meta_info_file!r}")
+    named = f"{where}: meta_info_file {meta_info_file}"
     path = Path(meta_info_file).expanduser()
     if not path.is_file():
-        raise DataError(f"{where}: meta_info_file {meta_info_file}: no such file")
-    names = [line.strip().split(" ")[0] for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        raise DataError(f"{named}: no such file")
+    names = [line.strip().split(" ")[0] for line in read_list(path, named)]
     if not names or not all(names):
-        raise DataError(f"{where}: meta_info_file {meta_info_file}: must have the name of an image on each line")
+        raise DataError(f"{named}: must have the name of an image on each line")
+    outside = [name for name in names if leaves_folder(name)]
+    if outside:
+        raise DataError(f"{named}: {shortened(outside[0])!r} leads out of the folder of the images")
     return names
+
+
+def read_list(path: Path, named: str) -> List[str]:
+    """The lines of a list of images; raises DataError if it cannot be read, or is too long to be one."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST_LIST + 1)
+    except OSError as error:
+        raise DataError(f"{named}: cannot be read ({error.strerror or error})") from None
+    if len(data) > LONGEST_LIST:
+        raise DataError(f"{named}: more than {LONGEST_LIST >> 20} MiB, too long for a list of images")
+    text = re.sub(r"\r\n?", "\n", data.decode("utf-8", errors="replace"))
+    return text[: -1 if text.endswith("\n") else None].split("\n") if text else []
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a relative name of a file, written for any system, is outside of the folder that it is relative to.
+
+    >>> leaves_folder("deep/0001.png"), leaves_folder("../secret.png"), leaves_folder("C:secret.png")
+    (False, True, True)
+    """
+    parts = re.split(r"[/\\]", name)
+    return parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in name
 
 
 def _partner(name: str, template: str) -> str:
@@ -89,11 +116,9 @@ def paired_sizes(opt: Dict[str, Any], gt: Path, lq: Path, where: str) -> Iterato
 def image_size(path: Path, where: str) -> Size:
     """(height, width) as decoded, that is after EXIF orientation, read from the header."""
     try:
-        with Image.open(path) as header:
-            width, height = header.size
-            sideways = "exif" in header.info and header.getexif().get(ORIENTATION_TAG) in SIDEWAYS
-    except Image.DecompressionBombError:
-        raise DataError(f"{where}: {path}: too large, cut it into sub-images (`quantnas prepare folder`)") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{where}: {path}: does not decode as an image") from error
-    return (width, height) if sideways else (height, width)
+        header = read_header(path, OPENCV_PIXELS)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    if header.height * header.width > MOST_PIXELS:
+        raise DataError(f"{where}: {path}: too large, cut it into sub-images (`quantnas prepare folder`)")
+    return header.height, header.width

@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Tuple
 
-from quantnas_sr.data.pairs import ROOTS, Size, SizedPair, check_same
+from quantnas_sr.data.folders import read_list
+from quantnas_sr.data.lmdb_file import keys_of
+from quantnas_sr.data.pairs import ROOTS, Size, SizedPair, check_same, shortened, some
 from quantnas_sr.errors import DataError
 
 
@@ -20,32 +22,31 @@ def meta_info(root: Path, where: str) -> Dict[str, Size]:
     for name in ("data.mdb", "meta_info.txt"):
         if not (root / name).is_file():
             raise DataError(f"{where}: has no {name}; make it with BasicSR's tools or `quantnas prepare`")
-    with (root / "meta_info.txt").open(encoding="utf-8", errors="replace") as lines:
-        sizes = dict(_meta_line(line.rstrip(), f"{where}: meta_info.txt, line {n}") for n, line in enumerate(lines, 1))
-    stored = _entries(root, where)
-    if stored == 0 or stored not in (None, len(sizes)):
-        raise DataError(f"{where}: holds {stored} images and meta_info.txt lists {len(sizes)}")
+    sizes = _listed(root / "meta_info.txt", where)
+    stored = keys_of(root / "data.mdb", where)
+    if not stored or len(stored) != len(sizes):
+        raise DataError(f"{where}: holds {len(stored)} images and meta_info.txt lists {len(sizes)}")
+    lacking = sizes.keys() - set(stored)
+    if lacking:
+        raise DataError(f"{where}: lacks {len(lacking)} images of its meta_info.txt: {some(lacking)}")
+    return sizes
+
+
+def _listed(path: Path, where: str) -> Dict[str, Size]:
+    sizes: Dict[str, Size] = {}
+    for number, line in enumerate(read_list(path, f"{where}: meta_info.txt"), 1):
+        key, size = _meta_line(line.rstrip(), f"{where}: meta_info.txt, line {number}")
+        if key in sizes:
+            raise DataError(f"{where}: meta_info.txt, line {number}: {shortened(key)!r} is listed twice")
+        sizes[key] = size
     return sizes
 
 
 def _meta_line(line: str, where: str) -> Tuple[str, Size]:
-    match = re.fullmatch(r"(.+)\.\w+ \((\d+),(\d+),\d+\)( \d+)?", line)
+    match = re.fullmatch(r"(.+)\.\w+ \(([1-9]\d{0,8}),([1-9]\d{0,8}),\d{1,3}\)( \d{1,3})?", line, re.ASCII)
     if match is None:
-        raise DataError(f"{where}: not like 'name.png (480,480,3) 1' but {line!r}")
+        raise DataError(f"{where}: not like 'name.png (480,480,3) 1' but {shortened(line)!r}")
     key, height, width, _ = match.groups()
     if "." in key:
-        raise DataError(f"{where}: the name {key!r} has a dot, where BasicSR would cut it")
+        raise DataError(f"{where}: the name {shortened(key)!r} has a dot, where BasicSR would cut it")
     return key, (int(height), int(width))
-
-
-def _entries(root: Path, where: str) -> Optional[int]:
-    """How many images data.mdb holds; None when this process has it open, so that it cannot be opened again."""
-    import lmdb
-
-    try:
-        with lmdb.open(str(root), readonly=True, lock=False) as env:
-            return env.stat()["entries"]
-    except lmdb.Error as error:
-        if "already open" in str(error):
-            return None
-        raise DataError(f"{where}: data.mdb cannot be opened: {error}") from error

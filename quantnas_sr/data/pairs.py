@@ -6,6 +6,8 @@ from quantnas_sr.errors import DataError
 
 ROOTS = ("dataroot_gt", "dataroot_lq")
 NAMED_IN_ERRORS = 3
+#: Characters of a name that an error shows.
+LONGEST_IN_ERRORS = 100
 
 #: (height, width).
 Size = Tuple[int, int]
@@ -13,9 +15,14 @@ Size = Tuple[int, int]
 SizedPair = Tuple[str, Size, Size]
 
 
+def shortened(text: str) -> str:
+    """A name or a line for an error, without its end where it is too long to be read."""
+    return text if len(text) <= LONGEST_IN_ERRORS else f"{text[:LONGEST_IN_ERRORS]}..."
+
+
 def some(names: Iterable[str]) -> str:
     """The first few of some names, for an error."""
-    ordered = sorted(names)
+    ordered = [shortened(name) for name in sorted(names)]
     return ", ".join(ordered[:NAMED_IN_ERRORS]) + (", ..." if len(ordered) > NAMED_IN_ERRORS else "")
 
 

@@ -15,6 +15,8 @@ ASSUMED_BYTES_PER_PIXEL = 32 << 10
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 #: Smallest measurable increase of peak memory, which is also the error that a measurement may have.
 _MEASURABLE = 16 << 20
+#: Measured memory per pixel over that of the last tile alone, below which the measurement is not believed.
+_LEAST_SHARE = 0.25
 #: Planned memory over measured memory: a reserve for the allocator.
 _MARGIN = 1.25
 
@@ -42,6 +44,13 @@ def process_peak() -> Optional[int]:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def process_memory() -> int:
+    """Memory of this process in bytes; 0 where the system does not report it."""
+    with suppress(OSError, TypeError):
+        return 1024 * int(re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+    return 0
 
 
 def forget_peak() -> None:
@@ -75,10 +84,11 @@ class MemoryUse:
             peak = network.peak_memory()
             if peak - before < _MEASURABLE:
                 last = None
-            elif last is None:
-                last = side, peak
-            else:
-                per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2)
+                continue
+            per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2) if last else 0.0
+            last = side, peak
+            # In a large process memory that was in use before may be given back on the way.
+            if per_pixel > _LEAST_SHARE * (peak - before) / side**2:
                 # An increase too small to be measured may still occur.
                 return cls(max(0, int(peak - per_pixel * side**2)) + _MEASURABLE, _MARGIN * per_pixel)
         return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)

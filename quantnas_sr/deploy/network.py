@@ -5,7 +5,7 @@ from typing import Optional
 
 import numpy as np
 
-from quantnas_sr.deploy.memory import forget_peak, process_peak
+from quantnas_sr.deploy.memory import forget_peak, process_memory, process_peak
 
 
 class Network(ABC):
@@ -30,3 +30,10 @@ class Network(ABC):
     def forget_peak_memory(self) -> None:
         """Reset `peak_memory` to what is in use now, where the system can do that."""
         forget_peak()
+
+    def held_memory(self) -> int:
+        """Bytes in use now where an image is decoded; 0 if they do not count, or the system does not report them."""
+        return process_memory()
+
+    def free_memory(self) -> None:  # noqa: B027 (most networks keep none)
+        """Give back what is kept from tile to tile."""

@@ -1,11 +1,19 @@
-"""The names in an exported file that the export, its check and the runtimes agree on."""
+"""What the export, its check and the runtimes agree on: the names in an exported file, its metadata, its digest."""
 
-from typing import NamedTuple, Optional
+import hashlib
+import re
+from typing import Mapping, NamedTuple, Optional
 
 #: Input (N, 3, H, W) and output (N, 3, s*H, s*W) of the network, RGB in 0..1, float32.
 INPUT, OUTPUT = "lq", "sr"
 #: Prefix of the keys of the file's metadata.
 METADATA_PREFIX = "quantnas_sr."
+#: Smallest and largest numbers in the metadata.
+_BOUNDS = {"scale": (1, 64), "halo": (0, 1 << 16), "multiple": (1, 1 << 12)}
+#: The last entry of the metadata, as protobuf writes it: field 14 of the model, the key, and 64 digits of a digest.
+_DIGEST_KEY = f"{METADATA_PREFIX}digest".encode("ascii")
+_BEFORE_DIGEST = b"\x72\x56\x0a" + bytes([len(_DIGEST_KEY)]) + _DIGEST_KEY + b"\x12\x40"
+_DIGITS = 64
 
 
 class Call(NamedTuple):
@@ -35,3 +43,51 @@ class Call(NamedTuple):
         """
         layer, mark, number = node_name.rpartition("#")
         return cls(layer, int(number)) if mark and number.isdecimal() else None
+
+
+def sealed(model: bytes) -> bytes:
+    """A serialized model with a digest of itself as a last entry of its metadata.
+
+    >>> is_sealed(sealed(b"")), is_sealed(b""), is_sealed(sealed(b"x").replace(b"x", b"y"))
+    (True, False, False)
+    """
+    return model + _BEFORE_DIGEST + hashlib.sha256(model).hexdigest().encode("ascii")
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the content of a file is as `sealed` made it. That shows damage; it does not show who wrote it."""
+    return sealed(data[: -len(_BEFORE_DIGEST) - _DIGITS]) == data
+
+
+class Facts(NamedTuple):
+    """What the metadata of an exported file say about its network; see `network.Network`.
+
+    Attributes:
+        scale, halo: of the network; no halo if the output depends on the whole image.
+        multiple: of which the sides of its images are.
+    """
+
+    scale: int
+    halo: Optional[int]
+    multiple: int
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "Facts":
+        """Read the metadata.
+
+        >>> Facts.of({"quantnas_sr.scale": "4", "quantnas_sr.halo": ""})
+        Facts(scale=4, halo=None, multiple=1)
+
+        Raises:
+            KeyError, ValueError: they are not of an exported file.
+        """
+        scale, halo = (metadata[METADATA_PREFIX + key] for key in ("scale", "halo"))
+        multiple = metadata.get(METADATA_PREFIX + "multiple", "1")  # which older versions do not write
+        return cls(_number("scale", scale), _number("halo", halo) if halo else None, _number("multiple", multiple))
+
+
+def _number(key: str, text: str) -> int:
+    least, most = _BOUNDS[key]
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not least <= int(text) <= most:
+        raise ValueError(key)
+    return int(text)

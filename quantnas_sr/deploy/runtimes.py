@@ -6,9 +6,10 @@ from typing import Optional, Union
 import numpy as np
 
 from quantnas_sr.deploy.network import Network
-from quantnas_sr.deploy.onnx_format import METADATA_PREFIX, OUTPUT
+from quantnas_sr.deploy.onnx_format import OUTPUT, Facts, is_sealed
 from quantnas_sr.deploy.packages import RUNTIMES, installed_runtimes, usable_runtimes
 from quantnas_sr.deploy.sessions import Session, open_session
+from quantnas_sr.deploy.trial import try_in_another_process
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.padding import run_padded
 from quantnas_sr.values.arguments import check_word, parse_positive
@@ -53,28 +54,38 @@ def _open_onnx(path: Path, runtime: str, threads: Optional[int]) -> Network:
     if runtime == "auto":
         installed = installed_runtimes()
         runtime = usable_runtimes(f"{path}: an .onnx", most=1)[0][0] if installed else "onnxruntime"
+    if not is_sealed(_read(path)):
+        try_in_another_process(path, runtime)
     return OnnxNetwork(path, open_session(runtime, path, threads))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 class OnnxNetwork(Network):
     """An ``.onnx`` of ``quantnas export``; scale and halo are read from its metadata.
 
     Raises:
-        DataError: the runtime cannot read the file, or another program wrote it.
+        DataError: another program wrote the file.
     """
 
     def __init__(self, path: Path, session: Session) -> None:
         self._session = session
         try:
-            self.scale = int(session.metadata[METADATA_PREFIX + "scale"])
-            width = session.metadata[METADATA_PREFIX + "halo"]
-            self.halo = int(width) if width else None
-            self.multiple = int(session.metadata.get(METADATA_PREFIX + "multiple", "1"))
+            self.scale, self.halo, self.multiple = Facts.of(session.metadata)
         except (KeyError, ValueError):
             raise DataError(f"{path}: was not written by quantnas export") from None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return run_padded(lambda image: self._session(image)[OUTPUT], x, self.multiple, _pad)
+
+    def free_memory(self) -> None:
+        """Give back what the runtime keeps from tile to tile."""
+        self._session.free_memory()
 
 
 def _pad(x: np.ndarray, down: int, right: int, mirrors: bool) -> np.ndarray:

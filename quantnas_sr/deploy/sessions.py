@@ -38,6 +38,10 @@ class Session(ABC):
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
         """Compute the outputs, by name, of an image (N, 3, H, W) in float32."""
 
+    @abstractmethod
+    def free_memory(self) -> None:
+        """Give back what is kept for further images; they may take a little longer then."""
+
 
 def open_session(
     runtime: str,
@@ -90,10 +94,10 @@ class OpenVINOSession(Session):
             frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             source = str(path) if model is None else io.BytesIO(model)
             self._model = frontend.convert(frontend.load(source))
+            known = self._model.has_rt_info(["framework"])
+            self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         except Exception as error:
             raise DataError(f"{path}: OpenVINO cannot read it ({_complaint(error)})") from None
-        known = self._model.has_rt_info(["framework"])
-        self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
         self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.in_float = may_overflow(self._model) and openvino_overflows()
@@ -121,6 +125,9 @@ class OpenVINOSession(Session):
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._for(x.shape)({INPUT: x}).values()))
 
+    def free_memory(self) -> None:  # noqa: D102 (of Session)
+        self._compiled.clear()
+
 
 class OnnxRuntimeSession(Session):
     """A file in ONNX Runtime."""
@@ -134,23 +141,27 @@ class OnnxRuntimeSession(Session):
         options.intra_op_num_threads = threads or 0
         source = str(path) if model is None else model
 
-        def opened(entry: Tuple[str, str]) -> Any:
-            options.add_session_config_entry(*entry)
+        def opened() -> Any:
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
         try:
+            options.add_session_config_entry(*ONNX_RUNTIME_EXACT)
             try:
-                self._session = opened(ONNX_RUNTIME_EXACT)
+                self._session = opened()
             except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # two convolutions share their weights
-                self._session = opened(ONNX_RUNTIME_IN_FLOAT)
+                options.add_session_config_entry(*ONNX_RUNTIME_IN_FLOAT)
+                self._session = opened()
                 self.in_float = True
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:
             raise DataError(f"{path}: ONNX Runtime cannot read it ({_complaint(error)})") from None
-        self.metadata = self._session.get_modelmeta().custom_metadata_map
-        self._outputs = outputs
+        self._outputs, self._opened = outputs, opened
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._session.run(list(self._outputs), {INPUT: x})))
+
+    def free_memory(self) -> None:  # noqa: D102 (of Session)
+        self._session = self._opened()
 
 
 _Open = Callable[[Path, Optional[int], Tuple[str, ...], Optional[bytes]], Session]

@@ -42,3 +42,7 @@ class TorchNetwork(Network):
             torch.cuda.reset_peak_memory_stats()
         else:
             super().forget_peak_memory()
+
+    def held_memory(self) -> int:
+        """As of `Network`; on a GPU the limit of memory is one of the GPU, and each image has all of it."""
+        return 0 if self._device.type == "cuda" else super().held_memory()

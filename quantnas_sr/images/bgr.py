@@ -1,83 +1,51 @@
 """Images as BasicSR reads them: 8 bits, BGR, without transparency, upright."""
 
 import io
-from contextlib import suppress
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import BinaryIO, Optional, Tuple, Union
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
-from quantnas_sr.errors import DataError
-from quantnas_sr.images.formats import readable_formats
+from quantnas_sr.images.limits import MOST_PIXELS
+from quantnas_sr.images.opening import regular_file
+from quantnas_sr.images.picture import decode_picture
 
-#: Formats that not every OpenCV decodes, or not as the format says (PPM with another white than 255).
-_BY_PILLOW = ("GIF", "PPM", "AVIF", "HEIF")
+#: From the channels of a `Picture` to BGR.
+_CODES = {2: cv2.COLOR_GRAY2BGR, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGR}
 
 
-def read_bgr(path: Union[str, Path]) -> np.ndarray:
+def read_bgr(path: Union[str, Path], most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """The pixels of an image file: (H, W, 3), BGR, uint8.
 
     The name of the file may have any characters, unlike that of ``cv2.imread`` on Windows.
 
     Raises:
-        DataError: the file is missing or is not an image that can be read.
+        DataError: as of `read_picture`: every command accepts and refuses the same files.
     """
-    try:
-        return decode_bgr(Path(path).read_bytes())[0]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    with regular_file(path) as file:
+        return decode_bgr(file, path, most_pixels)[0]
 
 
-def decode_bgr(data: bytes) -> Tuple[np.ndarray, bool]:
+def decode_bgr(
+    file: Union[BinaryIO, bytes], name: object = "image", most_pixels: int = MOST_PIXELS
+) -> Tuple[np.ndarray, bool]:
     """The pixels of an encoded image, (H, W, 3), BGR, uint8, and whether it had an alpha channel, which is dropped.
 
     As ``cv2.IMREAD_COLOR`` reads: gray becomes three equal channels, 16 bits become 8, EXIF orientation is applied.
 
-    Raises:
-        DataError: the data are not an image that can be read. The message names no file.
-    """
-    has_alpha, pixels = False, None
-    try:
-        # Pillow does not know every TIFF that OpenCV decodes.
-        with suppress(Image.UnidentifiedImageError, Image.DecompressionBombError):
-            has_alpha, pixels = _by_pillow(data)
-        if pixels is None:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise whatever a broken file leads them to
-        raise DataError("not an image that can be read") from error
-    if pixels is None:
-        raise DataError("not an image that can be read")
-    return pixels, has_alpha
-
-
-def _by_pillow(data: bytes) -> Tuple[bool, Optional[np.ndarray]]:
-    """Whether an image has an alpha channel, and the pixels of a format that is left to Pillow.
+    Args:
+        file, name, most_pixels: as of `decode_picture`; or the encoded bytes.
 
     Raises:
-        OSError: a JPEG ends too early. OpenCV 4 fills the missing part with gray without an error.
+        DataError: as of `decode_picture`.
     """
-    with Image.open(io.BytesIO(data), formats=tuple(readable_formats())) as image:
-        pixels = None
-        if image.format in _BY_PILLOW:
-            pixels = _bgr(image)
-        elif image.format == "JPEG":
-            image.draft("L", (1, 1))
-            image.load()
-        return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info, pixels
-
-
-def _bgr(image: Image.Image) -> np.ndarray:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        gray = (np.asarray(upright).clip(0, 65535) >> 8).astype(np.uint8)
-        return cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[..., ::-1])
+    pixels = decode_picture(io.BytesIO(file) if isinstance(file, bytes) else file, name, most_pixels).pixels
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    gray = np.ascontiguousarray(pixels[..., 0]) if channels == 2 else pixels
+    return cv2.cvtColor(gray, _CODES[max(channels, 2)]), channels in (2, 4)
 
 
 def read_planes(path: Union[str, Path], crop: Optional[int] = None) -> np.ndarray:

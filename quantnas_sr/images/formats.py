@@ -1,5 +1,6 @@
 """The image formats that can be read: one list for every command."""
 
+import functools
 import importlib
 from contextlib import suppress
 from pathlib import PurePath
@@ -59,6 +60,7 @@ def _can_decode(name: str) -> bool:
     return plug_in is not None and _registered(name, plug_in)
 
 
+@functools.cache
 def _registered(name: str, plug_in: str) -> bool:
     """Whether a plug-in of Pillow is installed; it is registered on the way."""
     with suppress(ImportError):

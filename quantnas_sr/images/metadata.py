@@ -11,7 +11,6 @@ T = TypeVar("T")
 #: Values by tag; those of `DIRECTORIES` are dictionaries of the same kind.
 ExifTags = Dict[int, Any]
 
-ORIENTATION = 0x0112
 #: The tags whose values are directories: EXIF proper and GPS.
 DIRECTORIES = (0x8769, 0x8825)
 #: Tags of EXIF's first directory that stay true: description, make, model, software, date, artist, copyright.
@@ -121,7 +120,7 @@ def _xmp(image: Image.Image) -> Optional[bytes]:
     if not isinstance(found, bytes):
         found = bytes(found) if isinstance(found, tuple) else b""
     found = re.sub(rb"\s" + _STALE_XMP + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", found)
-    return re.sub(rb"<(" + _STALE_XMP + rb")\b[^>]*>[^<]*</\1\s*>", b"", found) or None
+    return re.sub(rb"<(" + _STALE_XMP + rb")\b[^<>]*>[^<]*</\1\s*>", b"", found) or None
 
 
 def _dpi(image: Image.Image, exif: Image.Exif) -> Optional[Tuple[float, float]]:

@@ -8,11 +8,13 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse
+from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.errors import DataError, QuantNASError
+from quantnas_sr.images.header import Header, read_header
+from quantnas_sr.images.limits import MOST_PIXELS
 from quantnas_sr.images.metadata import Metadata
-from quantnas_sr.images.picture import read_picture, read_size
+from quantnas_sr.images.picture import read_picture
 from quantnas_sr.upscaling.pixels import SMALL, memory_use, tile_for, upscaled_bands
 from quantnas_sr.upscaling.tasks import UpscaleTask
 from quantnas_sr.upscaling.transparency import spread_colours
@@ -33,10 +35,17 @@ class Upscaler:
         network: the network.
         tile: longest side of a tile; by default what ``memory`` allows.
         memory: memory limit of the process in bytes.
+        most_pixels: larger images are refused.
     """
 
-    def __init__(self, network: Network, tile: Optional[int] = None, memory: int = DEFAULT_MEMORY) -> None:
-        self.network, self.tile, self.memory = network, tile, memory
+    def __init__(
+        self,
+        network: Network,
+        tile: Optional[int] = None,
+        memory: int = DEFAULT_MEMORY,
+        most_pixels: int = MOST_PIXELS,
+    ) -> None:
+        self.network, self.tile, self.memory, self.most_pixels = network, tile, memory, most_pixels
         self._warned = False
 
     @cached_property
@@ -64,7 +73,7 @@ class Upscaler:
         return broken
 
     def _images(self, tasks: Sequence[UpscaleTask]) -> List[str]:
-        sizes = [_pixels(task.source) for task in tasks]
+        sizes = [header.height * header.width if header else 0 for header in map(self._header, tasks)]
         if self.tile is None and max(sizes) > SMALL:
             _ = self._use  # measured before an image takes memory
         broken = []
@@ -80,7 +89,10 @@ class Upscaler:
         return broken
 
     def _image(self, task: UpscaleTask, bar: "tqdm") -> None:
-        picture = read_picture(task.source)
+        header = self._header(task)
+        if header and self.tile is None:
+            self._make_room(header)
+        picture = read_picture(task.source, self.most_pixels)
         if picture.frames > 1:
             self._say(bar, f"{task.source}: has {picture.frames} images, only the first is taken")
         metadata = picture.metadata
@@ -101,6 +113,24 @@ class Upscaler:
         except OSError as error:
             raise OutputError(f"{task.target}: cannot be written ({error.strerror or error})") from None
 
+    def _header(self, task: UpscaleTask) -> Optional[Header]:
+        """The header of an image; None if it is broken, which decoding will say."""
+        try:
+            return read_header(task.source, self.most_pixels)
+        except DataError:
+            return None
+
+    def _make_room(self, header: Header) -> None:
+        """Raise a DataError unless an image can be decoded within the limit of memory beside what is there."""
+        if header.height * header.width <= SMALL:
+            return
+        if self.network.held_memory() + header.decoding_bytes > self.memory:
+            self.network.free_memory()  # of the tiles of the images before
+        held = self.network.held_memory()
+        if held + header.decoding_bytes > self.memory:
+            what = f"{header.width}x{header.height} pixels take about {amount(header.decoding_bytes)} to decode"
+            raise DataError(f"{what}, beside {amount(held)} of the program; a larger --memory allows that")
+
     def _frame(self, frame: np.ndarray) -> np.ndarray:
         """One frame of a video: (H, W, 3) uint8 -> (s*H, s*W, 3)."""
         size = frame.shape[:2]
@@ -119,7 +149,8 @@ class Upscaler:
         if self.tile is not None or size[0] * size[1] <= SMALL:
             return tile_for(size, self.network, self.tile, None, self.memory)
         held = format_of(target).writer.held(layout) * layout.height * layout.width
-        budget = self.memory - self._use.fixed - pixels.nbytes - held
+        whole = pixels if pixels.base is None else pixels.base  # of an image without its alpha
+        budget = self.memory - self._use.fixed - whole.nbytes - held
         # A row of tiles becomes a band of the upscaled image.
         line = layout.width * self.network.scale * layout.channels * layout.dtype.itemsize
         return tile_for(size, self.network, None, self._use, budget, line)
@@ -137,12 +168,3 @@ class Upscaler:
 
 def _naming(source: Path, error: QuantNASError) -> str:
     return str(error) if str(source) in str(error) else f"{source}: {error}"
-
-
-def _pixels(path: Path) -> int:
-    """The pixels of an image, for the progress bar; 0 if it is broken."""
-    try:
-        width, height = read_size(path)
-    except DataError:
-        return 0
-    return width * height

@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> None:
         print(left_out_line(planned.left_out), file=sys.stderr)
     todo = planned.unfinished() if planned.into_folder and not args.overwrite else planned.tasks
     if todo:
-        broken = Upscaler(open_network(network, args.runtime, args.threads), args.tile, memory).files(todo)
+        opened = open_network(network, args.runtime, args.threads)
+        broken = Upscaler(opened, args.tile, memory, args.max_pixels).files(todo)
         if broken and len(planned.tasks) == 1:
             raise DataError(broken[0])
         for line in broken:

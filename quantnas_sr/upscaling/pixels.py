@@ -213,8 +213,9 @@ def _run(network: Network, planes: np.ndarray) -> np.ndarray:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise DataError(f"the network fails on a tile of {width}x{height} pixels ({reason})") from None
     expected = (1, 3, height * network.scale, width * network.scale)
-    if result.shape != expected:
-        raise DataError(f"the network makes {result.shape} of a tile of {width}x{height} pixels, not {expected}")
+    if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype.kind != "f":
+        made = getattr(result, "shape", type(result).__name__)
+        raise DataError(f"the network makes {made} of a tile of {width}x{height} pixels, not {expected} in float")
     if not np.isfinite(result.sum()):
         raise DataError(f"the network makes numbers that are not finite of a tile of {width}x{height} pixels")
     return result

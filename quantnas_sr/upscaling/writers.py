@@ -46,7 +46,7 @@ class _Writer(ABC):
 
     @staticmethod
     def held(layout: Layout) -> int:
-        """Bytes per pixel of the image that are in memory until the file is written."""
+        """Bytes per pixel of the image that are in memory until the file is written, or while it is."""
         return 0
 
     @abstractmethod
@@ -70,7 +70,7 @@ class _Png(_Writer):
 
 
 class _Pillow(_Writer):
-    """JPEG, WebP and BMP, of 8 bits. Pillow writes whole images only."""
+    """JPEG and BMP, and WebP, of 8 bits. Pillow writes whole images only."""
 
     _KINDS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
     _OPTIONS: Dict[str, Dict[str, Any]] = {
@@ -113,6 +113,14 @@ class _Pillow(_Writer):
         extras["comment"] = metadata.text.get(COMMENT, "").encode("utf-8")
         long = [key for key in ("exif", "xmp", "comment") if len(extras[key] or b"") >= self._LONGEST]
         return {key: value for key, value in extras.items() if value and not (name == "JPEG" and key in long)}
+
+
+class _Webp(_Pillow):
+    """WebP, whose lossless encoder takes ten times the memory of the image."""
+
+    @staticmethod
+    def held(layout: Layout) -> int:
+        return 44
 
 
 class _Tiff(_Writer):
@@ -158,7 +166,7 @@ FORMATS: Dict[str, Format] = {
     ".png": Format(_Png, alpha=True, deep=True, longest_side=2**31 - 1),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format(_Pillow, alpha=True, deep=False, longest_side=16383),
+    ".webp": Format(_Webp, alpha=True, deep=False, longest_side=16383),
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".bmp": Format(_Pillow, alpha=False, deep=False, longest_side=2**31 - 1),

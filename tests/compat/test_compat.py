@@ -386,6 +386,14 @@ class TestData:
     def test_a_pair_smaller_than_the_patch_is_named(self, pairs):
         assert "smaller than patch size" in self.fail({**pairs, "gt_size": 64})
 
+    def test_a_damaged_page_of_an_lmdb_is_said(self):
+        class Client:
+            def get(self, *_):
+                raise lmdb.CorruptedError("Located page was wrong type")
+
+        problem = data._image_problem(types.SimpleNamespace(file_client=Client()), {"gt_path": "b"}, "gt")
+        assert problem == "cannot be read from the LMDB (Located page was wrong type)"
+
     def test_a_missing_lmdb_key_is_named(self, pairs):
         opt = {**pairs, "io_backend": {"type": "lmdb"}}
         for kind, names in (("gt", "abcd"), ("lq", "acd")):

@@ -115,7 +115,7 @@ def test_fine_tuning_that_cannot_start_is_one_line(folder, tmp_path, monkeypatch
     (tmp_path / "lr/notes.txt").write_text("hello")
     network = quantize(found, images)
     torch.save({"params": network.state_dict()}, "net.pth")
-    with pytest.raises(DataError, match="notes.txt: does not decode as an image"):
+    with pytest.raises(DataError, match="notes.txt: not an image of a format"):
         finetune(network, float_network(found), Path("net.pth"), Path("lr"), 60)
 
 

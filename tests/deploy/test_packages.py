@@ -16,11 +16,11 @@ from project import write_image
 
 pytest.importorskip("onnx")
 
-import onnx  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.deploy import packages  # noqa: E402
+from quantnas_sr.deploy.onnx_format import sealed  # noqa: E402
 from quantnas_sr.deploy.packages import RUNTIMES, import_runtime, installed_runtimes, usable_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.errors import MissingExtraError  # noqa: E402
@@ -36,7 +36,7 @@ def network(tmp_path: Path) -> Path:
     graph = helper.make_graph([helper.make_node("Relu", ["lq"], ["sr"])], "graph", ends[:1], ends[1:])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
     helper.set_model_props(model, {"quantnas_sr.scale": "1", "quantnas_sr.halo": "0"})
-    onnx.save(model, str(tmp_path / "net.onnx"))
+    (tmp_path / "net.onnx").write_bytes(sealed(model.SerializeToString()))
     return tmp_path / "net.onnx"
 
 

@@ -147,7 +147,7 @@ def test_a_folder_of_single_images_is_looked_at(run, folder, capsys):
     (folder / "broken").mkdir(exist_ok=True)
     (folder / "broken/x.png").write_bytes(b"no image")
     opt = without_gt(training("broken", {"type": "QuantizedArch", "arch": ESPCN}, metrics=None))
-    for root, words in (("broken", "x.png: does not decode"), ("absent", "dataroot_lq absent: no such folder")):
+    for root, words in (("broken", "x.png: not an image"), ("absent", "dataroot_lq absent: no such folder")):
         opt["datasets"]["val"]["dataroot_lq"] = root
         assert run(opt) == 1
         assert words in capsys.readouterr().err.strip().splitlines()[-1]

@@ -209,6 +209,29 @@ def test_memory_is_measured():
     assert use.per_pixel * use.pixels(1e8) == pytest.approx(1e8, rel=0.01)
 
 
+def test_memory_is_measured_in_a_process_that_gives_back_memory_meanwhile():
+    """The difference of two peaks was negative, and every image too large for the limit."""
+
+    class Shrinking(ModuleNetwork):
+        """Takes 1000 bytes for each pixel, in a process that first had 900 MB."""
+
+        base = peak = 900 << 20
+
+        def take(self, side):
+            self.peak = max(self.peak, self.base + 1000 * side**2)
+            if side > 150:
+                self.base = 300 << 20
+
+        def peak_memory(self):
+            return self.peak
+
+        def forget_peak_memory(self):
+            self.peak = self.base
+
+    network = Shrinking(None, 1, 0)
+    assert 1000 <= MemoryUse.of(network, network.take).per_pixel <= 1500
+
+
 def test_memory_that_cannot_be_measured_is_assumed():
     class Unknown(ModuleNetwork):
         def peak_memory(self):

@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
@@ -15,6 +16,7 @@ from quantnas_sr.data.prepare.settings import DIV2K_SCALES as SCALES
 from quantnas_sr.data.prepare.settings import DIV2K_URL
 from quantnas_sr.data.prepare.sinks import Target, refuse_existing
 from quantnas_sr.errors import DataError, OptionError, unknown
+from quantnas_sr.images.limits import MOST_PIXELS
 
 FIRST_NUMBER = {"train": 1, "valid": 801}
 NAMED_IN_ERRORS = 5
@@ -30,11 +32,13 @@ def prepare_div2k(
     overwrite: bool = False,
     workers: Optional[int] = None,
     counts: Mapping[str, int] = COUNTS,
+    most_pixels: int = MOST_PIXELS,
 ) -> List[Prepared]:
     """Make LMDBs of sub-images of DIV2K's training part, and folders of its validation part.
 
     The archives come from ``source`` (a folder that has them, packed or unpacked), or else are downloaded from
-    ``url`` into OUTPUT/archives. They are read in place, not unpacked. ``counts`` is how many images each part has.
+    ``url`` into OUTPUT/archives. They are read in place, not unpacked. ``counts`` is how many images each part has. One
+    with more than ``most_pixels`` is refused.
 
     Returns one Prepared for each part. Raises DataError or OptionError; nothing but the archives is left behind then.
     Workers are spawned processes: in a script, call this under ``if __name__ == "__main__"``.
@@ -52,7 +56,7 @@ def prepare_div2k(
     folder = _fetch(url, output / "archives", parts, scale) if source is None else Path(source)
     if not folder.is_dir():
         raise DataError(f"--from {folder}: no such folder")
-    tasks = {part: _tasks(folder, part, scale, cut, counts[part]) for part in parts}
+    tasks = {part: _tasks(folder, part, scale, cut, counts[part], most_pixels) for part in parts}
     phases = {"train": "train", "valid": "val"}
     return write_sets([Plan(phases[part], targets[part], tasks[part]) for part in parts], workers=workers)
 
@@ -81,13 +85,14 @@ def _fetch(url: str, archives: Path, parts: Iterable[str], scale: int) -> Path:
     return archives
 
 
-def _tasks(folder: Path, part: str, scale: int, cut: SubImages, count: int) -> List[PrepareTask]:
+def _tasks(folder: Path, part: str, scale: int, cut: SubImages, count: int, most_pixels: int) -> List[PrepareTask]:
     numbers = [f"{FIRST_NUMBER[part] + index:04d}" for index in range(count)]
     lr_name = _lr_name(part, scale)
     gt = _numbered_images(_locate(folder, [_hr_name(part)]), "", numbers)
     lq = _numbered_images(_locate(folder, [lr_name, f"DIV2K_{part}_LR_bicubic"]), f"x{scale}", numbers)
     part_cut = cut if part == "train" else None
-    return [PrepareTask(number, gt[number], scale, 1, part_cut, lq[number]) for number in numbers]
+    pairs = [[replace(images[number], most_pixels=most_pixels) for images in (gt, lq)] for number in numbers]
+    return [PrepareTask(number, hr, scale, 1, part_cut, lr) for number, (hr, lr) in zip(numbers, pairs)]
 
 
 def _locate(folder: Path, names: Sequence[str]) -> Path:

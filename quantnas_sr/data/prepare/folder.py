@@ -12,6 +12,7 @@ from quantnas_sr.data.prepare.sets import Plan, Prepared, write_sets
 from quantnas_sr.data.prepare.settings import LAYOUTS
 from quantnas_sr.data.prepare.sinks import Target, refuse_existing
 from quantnas_sr.errors import DataError, OptionError, unknown
+from quantnas_sr.images.limits import MOST_PIXELS
 
 SMALLEST_TRAINING_IMAGE = 128
 
@@ -28,13 +29,15 @@ def prepare_folder(
     skip_broken: bool = False,
     overwrite: bool = False,
     workers: Optional[int] = None,
+    most_pixels: int = MOST_PIXELS,
 ) -> List[Prepared]:
     """Make GT and bicubic LR images of all photographs under ``folder``.
 
     ``layout`` "lmdb": sub-images (whole images if ``cut`` is None) go to OUTPUT/NAME_HR_sub.lmdb and
     OUTPUT/NAME_LRbicxS_sub.lmdb; ``hold_out`` images, evenly spread, go whole to folders in OUTPUT/NAME_val instead.
     "folders": all images go whole to OUTPUT/NAME/GTmodS and OUTPUT/NAME/LRbicxS. Images with a side below
-    ``min_size`` (default for an LMDB: 128, or the sub-image size; for folders: 2*scale) are left out and counted.
+    ``min_size`` (default for an LMDB: 128, or the sub-image size; for folders: 2*scale) are left out and counted. One
+    with more than ``most_pixels`` is refused as a broken one is.
 
     Returns one Prepared for each set written. Raises DataError or OptionError and then leaves nothing behind.
     Workers are spawned processes: in a script, call this under ``if __name__ == "__main__"``.
@@ -49,7 +52,8 @@ def prepare_folder(
 
     images = find_images(folder)
     whole = [
-        PrepareTask(key, ImageFile(folder / path), scale, minimum) for key, path in zip(unique_keys(images), images)
+        PrepareTask(key, ImageFile(folder / path, most_pixels=most_pixels), scale, minimum)
+        for key, path in zip(unique_keys(images), images)
     ]
     if layout == "folders":
         if hold_out:

@@ -1,9 +1,12 @@
 """Decodes and encodes images; crops them, downscales them and cuts them into sub-images."""
 
+import io
 import zipfile
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import BinaryIO, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -11,7 +14,11 @@ import numpy as np
 from quantnas_sr.data.prepare.settings import GT_SIZE, STEP, THRESHOLD
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.images.bgr import decode_bgr
+from quantnas_sr.images.limits import MOST_PIXELS
+from quantnas_sr.images.opening import regular_file
 
+#: Bytes of the largest member of an archive that is read.
+MOST_BYTES = 2 << 30
 FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
@@ -21,24 +28,40 @@ class BrokenImageError(DataError):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image on disk: a file, or a member of a zip archive, which is read in place and never unpacked."""
+    """An image on disk: a file, or a member of a zip archive, which is read in place and never unpacked.
+
+    Attributes:
+        path, member: where it is.
+        most_pixels: it is refused if it has more.
+    """
 
     path: Path
     member: Optional[str] = None
+    most_pixels: int = MOST_PIXELS
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}: {self.member}"
 
-    def read(self) -> bytes:
-        """The bytes of the file. Raises BrokenImageError when they cannot be read."""
-        try:
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The encoded image. Raises a DataError when it cannot be read."""
+        with regular_file(self.path) as file:
             if self.member is None:
-                return self.path.read_bytes()
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(self.member)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise BrokenImageError(f"{self}: cannot be read: {reason}") from error
+                yield file
+                return
+            try:
+                data = self._unpacked(file)
+            except (OSError, KeyError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise DataError(f"{self}: cannot be read ({reason})") from error
+            yield io.BytesIO(data)
+
+    def _unpacked(self, archive: BinaryIO) -> bytes:
+        with zipfile.ZipFile(archive) as opened:
+            size = opened.getinfo(self.member).file_size
+            if size > MOST_BYTES:
+                raise OSError(f"{size} bytes, too many to be an image")
+            return opened.read(self.member)
 
 
 def decode(file: ImageFile) -> Tuple[np.ndarray, bool]:
@@ -46,11 +69,11 @@ def decode(file: ImageFile) -> Tuple[np.ndarray, bool]:
 
     See `decode_bgr`. Raises BrokenImageError when the file does not decode as an image.
     """
-    data = file.read()
     try:
-        return decode_bgr(data)
+        with file.open() as encoded:
+            return decode_bgr(encoded, file, file.most_pixels)
     except DataError as error:
-        raise BrokenImageError(f"{file}: does not decode as an image") from error
+        raise BrokenImageError(str(error)) from error
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT, sealed
 from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
 from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
 
@@ -144,7 +144,7 @@ def write(model: ir.Model, path: Path) -> None:
     """Write a finished graph to a file, without what no runtime needs.
 
     These are copies of equal constants, and the types, shapes and origins of values inside the graph. Runtimes infer
-    types and shapes themselves, and the origins are notes of PyTorch's exporter.
+    types and shapes themselves, and the origins are notes of PyTorch's exporter. A digest is added, see `sealed`.
 
     Raises:
         OSError: it cannot be written.
@@ -155,7 +155,7 @@ def write(model: ir.Model, path: Path) -> None:
     _separate_weights(model)
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
-    path.write_bytes(proto.SerializeToString())
+    path.write_bytes(sealed(proto.SerializeToString()))
 
 
 def _separate_weights(model: ir.Model) -> None:
