@@ -3,9 +3,22 @@
 import difflib
 from typing import Iterable, Optional
 
+#: Characters of a word that an error shows.
+_LONGEST_WORD = 80
+#: Of a whole message; what a file says may be of any length.
+_LONGEST_LINE = 1200
+
 
 class QuantNASError(ValueError):
-    """Bad input. The message is one complete line for the user; the commands print it without a traceback."""
+    """Bad input. The message is one complete line for the user; the commands print it without a traceback.
+
+    >>> str(QuantNASError("a key that\\nis two lines"))
+    'a key that is two lines'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        line = " ".join(str(message).splitlines())
+        super().__init__(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ...")
 
 
 class OptionError(QuantNASError):
@@ -84,6 +97,10 @@ def _swapped(word: str, other: str) -> bool:
     return sorted(word) == sorted(other) and len(differing) == 2 and differing[1] - differing[0] == 1
 
 
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]} ..."
+
+
 def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:
     """The line for a word that is not one of ``allowed``.
 
@@ -94,4 +111,4 @@ def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") ->
     guess = nearest(word, allowed)
     hint = f", did you mean {guess!r}?" if guess else "."
     prefix = f"{where}: " if where else ""
-    return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed) or 'none'}"
+    return f"{prefix}unknown {what} {_short(str(word))!r}{hint} Allowed: {', '.join(allowed) or 'none'}"
