@@ -38,7 +38,6 @@ TEMPTATIONS = (
     {"type": "QuantizedArch", "arch": ESPCN, "bits_by_layer": "/etc/hostname"},
     {"type": "SpandrelArch", "model": "CodeFormer", "hyperparameters": {"vqgan_path": "evil.pth"}},
     {"type": "SpandrelArch", "model": "RRDBNet", "hyperparameters": {"num_block": 10**6}},
-    {"type": "SwinIR", "window_size": 256},
     {"type": "SwinIR", "img_size": 10**6},
     {"type": "MSRResNet", "num_block": 2**16},
     {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 24000},
@@ -152,7 +151,7 @@ def odd_tensor(rng: Random, state: Dict[str, Any]) -> None:
     elif chance < 0.85:
         del state[name]
     else:
-        state[rng.choice((name + "x", "module." + name, 5, None, ("a",), b"a", "", "a.b.c"))] = value
+        state[rng.choice((f"{name}x", f"module.{name}", 5, None, ("a",), b"a", "", "a.b.c"))] = value
     if not state:
         state["a"] = torch.zeros(1)
 

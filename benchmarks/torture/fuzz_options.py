@@ -120,9 +120,10 @@ class Options:
             text = mutated_text(rng, text)
         raw = text.encode("utf-8", "surrogatepass")
         (self.folder / "tried.yml").write_bytes(raw if chance < 0.95 else mutated_bytes(rng, raw))
-        return lambda: self._read(is_train, misspelt_key)
+        return lambda: self.read(is_train, misspelt_key)
 
-    def _read(self, is_train: bool, misspelt_key: str) -> Any:
+    def read(self, is_train: bool, misspelt_key: str) -> Any:
+        """The options as a run gets them; those with a misspelt key should not come so far."""
         os.chdir(self.folder)
         before, sys.argv = sys.argv, ["basicsr", "-opt", "tried.yml"]
         try:

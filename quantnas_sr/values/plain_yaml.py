@@ -21,8 +21,8 @@ LONGEST = 2**22
 DEEPEST = 50
 #: Values, with those that aliases repeat.
 MOST_VALUES = 10**5
-#: Digits of a number: more than 64 bits have.
-MOST_DIGITS = 40
+#: Digits of a number: more than the largest float has.
+MOST_DIGITS = 400
 
 _NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXobOB_:.eE+]+")
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
