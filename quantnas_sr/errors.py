@@ -5,20 +5,22 @@ from typing import Iterable, Optional
 
 #: Characters of a word that an error shows.
 _LONGEST_WORD = 80
-#: Of a whole message; what a file says may be of any length.
+#: Of a whole message.
 _LONGEST_LINE = 1200
 
 
 class QuantNASError(ValueError):
     """Bad input. The message is one complete line for the user; the commands print it without a traceback.
 
-    >>> str(QuantNASError("a key that\\nis two lines"))
-    'a key that is two lines'
+    What a file says may be of any length: a line that is too long is cut. A process that loads data sends its traceback
+    before the line, which is left whole.
     """
 
     def __init__(self, message: str = "") -> None:
-        line = " ".join(str(message).splitlines())
-        super().__init__(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ...")
+        if "\n" not in message:
+            message = " ".join(message.splitlines())  # of separators that only some programs know
+            message = message if len(message) <= _LONGEST_LINE else f"{message[:_LONGEST_LINE]} ..."
+        super().__init__(message)
 
 
 class OptionError(QuantNASError):

@@ -125,6 +125,9 @@ def odd_tensor(rng: Random, state: Dict[str, Any]) -> None:
     """Replace, rename or remove one entry of a state dict."""
     name = rng.choice([*state])
     value = state[name]
+    if not isinstance(value, torch.Tensor):  # changed already
+        del state[name]
+        value = torch.zeros(1)
     changes: List[Callable[[], Any]] = [
         lambda: odd_value(rng),
         lambda: value.to(rng.choice((torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool))),
@@ -147,9 +150,12 @@ def odd_tensor(rng: Random, state: Dict[str, Any]) -> None:
     ]
     chance = rng.random()
     if chance < 0.75:
-        state[name] = rng.choice(changes)()
+        try:
+            state[name] = rng.choice(changes)()
+        except (RuntimeError, TypeError):  # of a tensor that has been changed already
+            state[name] = odd_value(rng)
     elif chance < 0.85:
-        del state[name]
+        state.pop(name, None)
     else:
         state[rng.choice((f"{name}x", f"module.{name}", 5, None, ("a",), b"a", "", "a.b.c"))] = value
     if not state:
