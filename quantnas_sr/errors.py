@@ -87,16 +87,23 @@ def misspelt(word: object, allowed: Iterable[str]) -> bool:
 
     >>> misspelt("val_frq", ["val_freq"]), misspelt("vla", ["val"]), misspelt("name", ["mean"]), misspelt("x", ["y"])
     (True, True, False, False)
+    >>> misspelt("po7t", ["port"])
+    True
     """
     given, known = str(word).lower(), [entry.lower() for entry in allowed]
-    swapped = any(_swapped(given, entry) for entry in known)
-    return swapped or bool(difflib.get_close_matches(given, known, cutoff=0.8))
+    near = any(_swapped(given, entry) or _one_letter(given, entry) for entry in known)
+    return near or bool(difflib.get_close_matches(given, known, cutoff=0.8))
 
 
 def _swapped(word: str, other: str) -> bool:
     """Whether two neighbouring letters have changed places."""
     differing = [i for i, (a, b) in enumerate(zip(word, other)) if a != b]
     return sorted(word) == sorted(other) and len(differing) == 2 and differing[1] - differing[0] == 1
+
+
+def _one_letter(word: str, other: str) -> bool:
+    """Whether one letter of two words of four letters or more differs."""
+    return len(word) == len(other) > 3 and sum(a != b for a, b in zip(word, other)) == 1
 
 
 def _short(word: str) -> str:

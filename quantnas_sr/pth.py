@@ -122,7 +122,7 @@ def data_in(extra: Any) -> Any:
     """The plain data in a tensor of JSON as bytes; None where there is none."""
     if not isinstance(extra, Tensor) or extra.dtype != torch.uint8 or extra.dim() != 1:
         return None
-    if extra.device.type != "cpu" or extra.numel() > _LONGEST_DESCRIPTION:
+    if extra.device.type != "cpu" or extra.layout != torch.strided or extra.numel() > _LONGEST_DESCRIPTION:
         return None
     try:
         return json.loads(bytes(extra.tolist()))

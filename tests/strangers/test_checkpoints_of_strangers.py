@@ -18,7 +18,7 @@ from quantnas_sr.conversion.recognition import recognize
 from quantnas_sr.errors import CheckpointError, OptionError, QuantNASError
 from quantnas_sr.mixed_precision.nameable import nameable
 from quantnas_sr.options.described import network_of_file
-from quantnas_sr.pth import read_pth
+from quantnas_sr.pth import data_in, read_pth
 
 ESPCN = {"type": "ESPCN", "num_feat": 4}
 
@@ -189,3 +189,8 @@ def test_a_genotype_has_bounds_that_are_checked_before_anything_is_built(change,
     data = {**genotype("basic").to_dict(), **change}
     with pytest.raises(QuantNASError, match=line):
         DerivedNetwork(Genotype.from_dict(data))
+
+
+def test_a_description_without_values_is_none():
+    sparse = torch.zeros(4, dtype=torch.uint8).to_sparse()
+    assert [data_in(extra) for extra in (sparse, torch.zeros(4, dtype=torch.uint8, device="meta"), 5)] == [None] * 3
