@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
-from torch import Tensor, nn
+from torch import nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.bounds import bounded, check_size, most_weights_of
 from quantnas_sr.cost.dry_run import output_shape
-from quantnas_sr.errors import CheckpointError, OptionError
+from quantnas_sr.errors import CheckpointError, OptionError, QuantNASError
 from quantnas_sr.mixed_precision.base_network import as_trained, build_arch
-from quantnas_sr.pth import description_in, key_of, read_pth, read_state
+from quantnas_sr.mixed_precision.nameable import nameable
+from quantnas_sr.pth import check_state, description_in, fill, key_of, read_pth, read_state
 from quantnas_sr.search_space.derived import derived_from, load_derived
 from quantnas_sr.values.signatures import check_arguments
 
@@ -50,13 +52,11 @@ def load_arch(
     content = read_pth(path)
     key = key_of(content, param_key)
     state = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
-    try:
-        network.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
-    except RuntimeError as error:
-        problem = " ".join(str(error).splitlines()[1:2]).strip()
-        raise CheckpointError(f"{path}: does not fit {arch['type']}: {problem[:200]}") from None
-    except Exception:
-        raise CheckpointError(f"{path}: not a checkpoint of weights") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of weights")
+    check_state(state, path)
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    fill(network, state, f"{path}: does not fit {arch['type']}", first=True)
     return network.eval()
 
 
@@ -85,13 +85,14 @@ def describes_network(state: Mapping[str, Any]) -> bool:
 
 def network_of(state: Mapping[str, Any], path: Union[str, Path]) -> nn.Module:
     """The network of a state dict, as `load_network`; errors name ``path``."""
+    check_state(state, path)
     for name, tensor in state.items():
-        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+        if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name} is not finite: the training diverged")
-    description = description_in(state)
-    if not isinstance(description.get(_ARCH), dict):
+    described = description_in(state)
+    if not isinstance(described.get(_ARCH), dict):
         return derived_from(state, path)
-    return _arch_from(description[_ARCH], description.get("arch_module"), state, path)
+    return _arch_from(described[_ARCH], described.get("arch_module"), state, path)
 
 
 def _arch_from(
@@ -102,15 +103,16 @@ def _arch_from(
         if not isinstance(widths, (dict, type(None))):  # a checkpoint names no files to read
             raise OptionError(f"bits_by_layer: {widths!r} is not a mapping from names of layers to bits")
         check_arguments(QuantizedArch, described, "what it says of its network")
-        network = QuantizedArch(**{**described, "arch": as_trained(described["arch"], module)})
-        network.load_state_dict(dict(state))
-    except OptionError as error:
+        arch, most = nameable(as_trained(described["arch"], module)), most_weights_of(state)
+        check_size(lambda: build_arch(arch), most)
+        with bounded(tensors=False, most=most):
+            network = QuantizedArch(**{**described, "arch": arch})
+    except QuantNASError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except TypeError as error:
-        raise CheckpointError(f"{path}: what it says of its network cannot be used ({error})") from None
-    except (RuntimeError, AttributeError) as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"{path}: its weights do not fit the network that it describes: {problem}") from None
+    except Exception as error:  # of a class of somebody else, or of lists where there should be words
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path}: what it says of its network cannot be used ({problem[:200]})") from None
+    fill(network, state, f"{path}: its weights do not fit the network that it describes")
     return network.eval()
 
 

@@ -3,9 +3,24 @@
 import difflib
 from typing import Iterable, Optional
 
+#: Characters of a word that an error shows.
+_LONGEST_WORD = 80
+#: Of a whole message.
+_LONGEST_LINE = 1200
+
 
 class QuantNASError(ValueError):
-    """Bad input. The message is one complete line for the user; the commands print it without a traceback."""
+    """Bad input. The message is one complete line for the user; the commands print it without a traceback.
+
+    What a file says may be of any length: a line that is too long is cut. A process that loads data sends its traceback
+    before the line, which is left whole.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        if "\n" not in message:
+            message = " ".join(message.splitlines())  # of separators that only some programs know
+            message = message if len(message) <= _LONGEST_LINE else f"{message[:_LONGEST_LINE]} ..."
+        super().__init__(message)
 
 
 class OptionError(QuantNASError):
@@ -76,16 +91,27 @@ def misspelt(word: object, allowed: Iterable[str]) -> bool:
 
     >>> misspelt("val_frq", ["val_freq"]), misspelt("vla", ["val"]), misspelt("name", ["mean"]), misspelt("x", ["y"])
     (True, True, False, False)
+    >>> misspelt("po7t", ["port"])
+    True
     """
     given, known = str(word).lower(), [entry.lower() for entry in allowed]
-    swapped = any(_swapped(given, entry) for entry in known)
-    return swapped or bool(difflib.get_close_matches(given, known, cutoff=0.8))
+    near = any(_swapped(given, entry) or _one_letter(given, entry) for entry in known)
+    return near or bool(difflib.get_close_matches(given, known, cutoff=0.8))
 
 
 def _swapped(word: str, other: str) -> bool:
     """Whether two neighbouring letters have changed places."""
     differing = [i for i, (a, b) in enumerate(zip(word, other)) if a != b]
     return sorted(word) == sorted(other) and len(differing) == 2 and differing[1] - differing[0] == 1
+
+
+def _one_letter(word: str, other: str) -> bool:
+    """Whether one letter of two words of four letters or more differs."""
+    return len(word) == len(other) > 3 and sum(a != b for a, b in zip(word, other)) == 1
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]} ..."
 
 
 def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") -> str:
@@ -98,4 +124,4 @@ def unknown(what: str, word: object, allowed: Iterable[str], where: str = "") ->
     guess = nearest(word, allowed)
     hint = f", did you mean {guess!r}?" if guess else "."
     prefix = f"{where}: " if where else ""
-    return f"{prefix}unknown {what} {str(word)!r}{hint} Allowed: {', '.join(allowed) or 'none'}"
+    return f"{prefix}unknown {what} {_short(str(word))!r}{hint} Allowed: {', '.join(allowed) or 'none'}"

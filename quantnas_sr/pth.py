@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from quantnas_sr.errors import CheckpointError
+from quantnas_sr.containers import check_container
+from quantnas_sr.errors import CheckpointError, QuantNASError
+from quantnas_sr.values.kinds import shown
 
 #: Where a state dict of this package says what its network is built from: JSON as bytes. The key is PyTorch's
 #: (`torch.nn.Module.get_extra_state`), so other people's state dicts have it too, with other things in it.
@@ -17,6 +19,8 @@ EXTRA_STATE = "_extra_state"
 #: Keys under which BasicSR saves a state dict, in the order in which they are preferred.
 PARAM_KEYS = ("params_ema", "params")
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+#: Bytes of what a state dict says of its network.
+_LONGEST_DESCRIPTION = 2**22
 
 
 def read_pth(path: Union[str, Path]) -> Any:
@@ -26,11 +30,14 @@ def read_pth(path: Union[str, Path]) -> Any:
         CheckpointError: the file cannot be read, or holds anything but tensors and plain data.
     """
     try:
+        check_container(Path(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's thoughts about a file that is no checkpoint
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror or error})") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:
         refused = _REFUSED.search(str(error))
         why = f": it holds {refused[1]}, and only tensors and plain data are loaded" if refused else ""
@@ -71,13 +78,59 @@ def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[
     return state
 
 
+def check_state(state: Mapping[Any, Any], path: Union[str, Path]) -> None:
+    """Raise a CheckpointError that names ``path`` unless a state dict holds tensors of numbers by name.
+
+    A tensor may say that it is larger than what the file has for it, and one without values or in a special layout
+    cannot be looked at.
+    """
+    for name, tensor in state.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path}: {shown(name)} is not the name of a tensor")
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{path}: {shown(name)} is not a tensor but {shown(type(tensor).__name__)}")
+        is_plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not is_plain or tensor.is_complex() or tensor.is_nested:
+            raise CheckpointError(f"{path}: {shown(name)} is not a dense tensor of real numbers")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: {shown(name)} has {tensor.numel()} values, more than the file")
+
+
+def fill(network: nn.Module, state: Mapping[str, Any], what: str, first: bool = False) -> None:
+    """Load a state dict into a network, strictly.
+
+    Args:
+        network: of any class.
+        state: for all of it.
+        what: where it comes from, and that it does not fit.
+        first: name the first of several differences, not the last.
+
+    Raises:
+        CheckpointError: it does not fit; one line that begins with ``what``.
+    """
+    try:
+        network.load_state_dict(dict(state))
+    except QuantNASError as error:
+        raise CheckpointError(f"{what}: {error}") from None
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        problem = lines[min(1, len(lines) - 1)] if first else lines[-1]
+        raise CheckpointError(f"{what}: {problem[:200]}") from None
+
+
+def data_in(extra: Any) -> Any:
+    """The plain data in a tensor of JSON as bytes; None where there is none."""
+    if not isinstance(extra, Tensor) or extra.dtype != torch.uint8 or extra.dim() != 1:
+        return None
+    if extra.device.type != "cpu" or extra.layout != torch.strided or extra.numel() > _LONGEST_DESCRIPTION:
+        return None
+    try:
+        return json.loads(bytes(extra.tolist()))
+    except (ValueError, RecursionError):
+        return None
+
+
 def description_in(state: Mapping[str, Any]) -> Dict[str, Any]:
     """What a state dict says of its network under `EXTRA_STATE`; empty where that is not JSON as bytes."""
-    extra = state.get(EXTRA_STATE)
-    if not isinstance(extra, Tensor) or extra.dtype != torch.uint8 or extra.dim() != 1:
-        return {}
-    try:
-        data = json.loads(bytes(extra.tolist()))
-    except (ValueError, RecursionError):
-        return {}
+    data = data_in(state.get(EXTRA_STATE))
     return data if isinstance(data, dict) else {}

@@ -11,7 +11,10 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
-    ("errors", "version", "system", "values", "pth", "padding", "input_shapes", "registration", "compat"),
+    (
+        *("errors", "version", "system", "values", "containers", "pth", "bounds", "padding", "input_shapes"),
+        *("registration", "compat"),
+    ),
     ("images",),
     ("quantization",),
     ("search_space",),
@@ -39,13 +42,15 @@ NARROW = {
     "version": set(),
     "system": set(),
     "values": {"errors"},
-    "pth": {"errors"},
+    "containers": {"errors"},
+    "pth": {"errors", "containers", "values"},
+    "bounds": {"errors"},
     "padding": set(),
     "input_shapes": {"errors", "padding"},
     "registration": set(),
     "images": {"errors"},
     "quantization": {"errors", "system"},
-    "search_space": {"quantization", "errors", "system", "pth"},
+    "search_space": {"quantization", "errors", "system", "values", "pth", "bounds"},
 }
 #: Words of a search that nothing below it may say.
 SEARCH_WORDS = ("search_space", "supernet", "genotype", "alphas", "candidate")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 import types
 from typing import Any, Callable, Dict, Type
 
@@ -15,9 +16,14 @@ from quantnas_sr.errors import OptionError, unknown
 
 
 def load_weights_only() -> None:
-    """Before torch 2.6, ``torch.load`` runs whatever code a downloaded checkpoint contains."""
-    if torch.__version__ < (2, 6):
-        base_model.torch = alike(torch, load=functools.partial(torch.load, weights_only=True))
+    """Before torch 2.6, ``torch.load`` runs whatever code a file contains: a checkpoint, or one that an arch names."""
+    if torch.__version__ >= (2, 6):
+        return
+    careful = alike(torch, load=functools.partial(torch.load, weights_only=True))
+    for name, module in list(sys.modules.items()):
+        loads = name == base_model.__name__ or name.startswith("basicsr.archs.")
+        if loads and vars(module).get("torch") is torch:
+            module.torch = careful
 
 
 class UnknownOptimizerError(OptionError, NotImplementedError):

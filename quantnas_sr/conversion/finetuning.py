@@ -16,6 +16,7 @@ from quantnas_sr.conversion.recognition import import_file
 from quantnas_sr.data.folders import files_in, image_size
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.plain_yaml import PlainYamlError, parse_yaml, read_yaml
 
 _PROCESSES: Any = multiprocessing.get_context("spawn")
 _HEADER = """# Quantization-aware training on low-resolution images alone; the target is the float network's image.
@@ -146,6 +147,6 @@ def _same_options(path: Path, options: Mapping[str, Any]) -> bool:
     if not path.is_file():
         return False
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) == yaml.safe_load(yaml.safe_dump(dict(options)))
-    except yaml.YAMLError:
+        return read_yaml(path) == parse_yaml(yaml.safe_dump(dict(options)))
+    except PlainYamlError:
         return False

@@ -5,15 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
-import yaml
 from torch import Tensor
 
-from quantnas_sr.checkpoints import describes_network, load_arch
+from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.bounds import MOST_WEIGHTS, bounded, most_weights_of
+from quantnas_sr.checkpoints import describes_network, load_arch, network_of
 from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.numbers import to_numbers
-from quantnas_sr.pth import description_in, key_of, read_pth
-from quantnas_sr.quantization import FULL_PRECISION
+from quantnas_sr.pth import check_state, key_of, read_pth
+from quantnas_sr.values.plain_yaml import PlainYamlError, parse_yaml
 
 
 class Recognized(NamedTuple):
@@ -57,12 +58,11 @@ def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: O
 
 
 def _of_description(path: Path, state: Mapping[str, Any]) -> Recognized:
-    described = description_in(state).get("quantized_arch", {})
-    widths = (described.get("bits_by_layer") or {"": described.get("bits")}).values()
-    if not described or set(widths) != {FULL_PRECISION}:
+    network = network_of(state, path)
+    if not isinstance(network, QuantizedArch) or any(network.quantized_layers()):
         raise CheckpointError(f"{path}: is quantized already; `quantnas export` writes it as an integer file")
-    network = load_arch({"type": "QuantizedArch", **described}, path, "arch")
-    return Recognized(dict(described["arch"]), network.network.state_dict(), str(described["arch"]["type"]))
+    arch = network.arguments["arch"]
+    return Recognized(arch, network.network.state_dict(), str(arch["type"]))
 
 
 def _by_spandrel(path: Path, state: Any = None) -> Recognized:
@@ -73,9 +73,13 @@ def _by_spandrel(path: Path, state: Any = None) -> Recognized:
         raise MissingExtraError(
             f"{path}: does not say what network it is of. `--arch` names it; recognising it", "spandrel", "spandrel"
         ) from None
+    if state is not None and not isinstance(state, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of weights")
+    check_state(state or {}, path)
     try:
-        loader = spandrel.ModelLoader()
-        found = loader.load_from_file(path) if state is None else loader.load_from_state_dict(state)
+        with bounded(most=MOST_WEIGHTS if state is None else most_weights_of(state)):
+            loader = spandrel.ModelLoader()
+            found = loader.load_from_file(path) if state is None else loader.load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
         raise CheckpointError(
             f"{path}: spandrel recognises no network in it. Allowed: `--arch TYPE key=value ...` for a registered arch"
@@ -108,8 +112,8 @@ def arch_of_words(words: Sequence[str]) -> Dict[str, Any]:
         if not equals or not key:
             raise OptionError(f"--arch: {word!r} is not key=value, such as num_feat=50")
         try:
-            arch[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            arch[key] = parse_yaml(value)
+        except PlainYamlError:
             raise OptionError(f"--arch {key}: {value!r} is not a value that YAML can read") from None
     to_numbers(arch)
     return arch
@@ -118,13 +122,13 @@ def arch_of_words(words: Sequence[str]) -> Dict[str, Any]:
 def _arch_of_file(path: str) -> Dict[str, Any]:
     try:
         options = load_options(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, PlainYamlError) as error:
         raise OptionError(f"--arch: {path} cannot be read ({' '.join(str(error).split())[:120]})") from None
     network = options.get("network_g") if isinstance(options, dict) else None
     if not isinstance(network, dict):
         raise OptionError(f"--arch: {path} has no network_g. Allowed: an options file, or TYPE key=value ...")
     to_numbers(network)
-    wraps = network.get("type", "").startswith("QuantizedArch")
+    wraps = str(network.get("type")).startswith("QuantizedArch")
     return dict(network["arch"]) if wraps and isinstance(network.get("arch"), dict) else dict(network)
 
 

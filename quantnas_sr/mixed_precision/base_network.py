@@ -6,8 +6,10 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 import torch
 from torch import nn
 
+from quantnas_sr.bounds import bounded
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX, is_ours
+from quantnas_sr.values.kinds import shown
 from quantnas_sr.values.signatures import check_arguments
 
 
@@ -31,7 +33,7 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
         OptionError: it cannot be built; one line that begins with ``where``.
     """
     if not isinstance(arch, Mapping) or not isinstance(arch.get("type"), str):
-        raise OptionError(f"{where}: {arch!r} is not a mapping with the key 'type'")
+        raise OptionError(f"{where}: {shown(arch)} is not a mapping with the key 'type'")
     name, options = arch["type"], {key: value for key, value in arch.items() if key != "type"}
     cls = ARCH_REGISTRY.find(name)
     if cls is None:
@@ -41,9 +43,11 @@ def build_arch(arch: Any, where: str = "arch") -> nn.Module:
     except OptionError as error:
         raise OptionError(f"{error}{_whose(name, cls)}") from None
     try:
-        return cls(**options)
+        with bounded():
+            return cls(**options)
     except Exception as error:
-        raise OptionError(f"{where}: {name} cannot be built: {' '.join(str(error).split())}") from error
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise OptionError(f"{where}: {name} cannot be built: {problem[:300]}") from error
 
 
 def _whose(name: str, cls: Any) -> str:
@@ -86,7 +90,7 @@ def matching(patterns: Sequence[str], layers: Iterable[str]) -> List[str]:
     """
     layers = list(layers)
     if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise OptionError(f"skip: {patterns!r} is not a list of patterns of names")
+        raise OptionError(f"skip: {shown(patterns)} is not a list of patterns of names")
     matches = []
     for pattern in patterns:
         matched = [name for name in layers if fnmatchcase(name, pattern)]

@@ -9,6 +9,8 @@ import yaml
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.quantization import check_bits
 from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.kinds import shown
+from quantnas_sr.values.plain_yaml import PlainYamlError, read_yaml
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class BitsByLayer:
         if given is None:
             return cls({})
         if not isinstance(given, Mapping):
-            raise OptionError(f"{where}: {given!r} is not a mapping from names of layers to bits")
+            raise OptionError(f"{where}: {shown(given)} is not a mapping from names of layers to bits")
         bits = dict(given)
         origin = bits.pop("origin") if isinstance(given.get("origin"), Mapping) else {}
         for name, width in bits.items():
@@ -69,8 +71,8 @@ def _plain(value: Any) -> Any:
 
 def _read(path: Union[str, Path], where: str) -> Any:
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return read_yaml(path)
     except OSError as error:
-        raise OptionError(f"{where} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        raise OptionError(f"{where} is neither YAML nor JSON of plain data") from None
+        raise OptionError(f"{where} cannot be read ({error.strerror or error})") from None
+    except PlainYamlError as error:
+        raise OptionError(f"{where} is neither YAML nor JSON of plain data: {error}") from None

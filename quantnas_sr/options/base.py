@@ -15,6 +15,15 @@ from quantnas_sr.compat.replacing import rebind
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.gate import is_our_run
 from quantnas_sr.options.numbers import to_numbers
+from quantnas_sr.values.plain_yaml import (
+    LONGEST,
+    PlainLoader,
+    PlainYamlError,
+    check_bounds,
+    check_file,
+    in_one_line,
+    read_yaml,
+)
 
 #: Keys without which BasicSR runs no options file.
 _OF_EVERY_RUN = ("name", "model_type", "num_gpu", "datasets", "path")
@@ -38,17 +47,23 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Dict[str, Any
 
 
 def _in_utf8(stream: Any) -> Any:
-    """The bytes of a file that was opened as text in the locale's encoding. If they are not UTF-8, the text it is."""
-    buffer = getattr(stream, "buffer", None)
-    if buffer is None:
+    """The content of a file that was opened as text in the locale's encoding, as bytes. If they are not UTF-8, as text.
+
+    Raises:
+        PlainYamlError: it is beyond the bounds of the reader of YAML.
+    """
+    buffer = getattr(stream, "buffer", stream)
+    if not hasattr(buffer, "read"):
         return stream
-    try:
-        buffer.read().decode("utf-8")
-        return buffer
-    except UnicodeDecodeError:
-        return stream
-    finally:
-        buffer.seek(0)
+    content = buffer.read(LONGEST + 1)
+    if isinstance(content, bytes):
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError:
+            buffer.seek(0)
+            content = stream.read()
+    check_bounds(content)
+    return content
 
 
 def with_base(loader: Type[yaml.SafeLoader], numbers: bool = False) -> Type[yaml.SafeLoader]:
@@ -61,9 +76,8 @@ def with_base(loader: Type[yaml.SafeLoader], numbers: bool = False) -> Type[yaml
 
     class LoaderWithBase(loader):
         def __init__(self, stream: Any, above: Tuple[Path, ...] = ()) -> None:
-            stream = _in_utf8(stream)
-            super().__init__(stream)
             name = getattr(stream, "name", None)
+            super().__init__(_in_utf8(stream))
             self._files = (*above, Path(name).resolve()) if isinstance(name, str) else above
 
         def get_single_data(self) -> Any:
@@ -90,8 +104,11 @@ def with_base(loader: Type[yaml.SafeLoader], numbers: bool = False) -> Type[yaml
             if path in self._files:
                 raise OptionError(f"{here.name}: base: {given} is based on this file itself")
             try:
+                check_file(path)
                 with open(path, "rb") as stream:
-                    data = type(self)(stream, self._files).get_single_data()
+                    data = in_one_line(lambda: type(self)(stream, self._files).get_single_data())
+            except PlainYamlError as error:
+                raise OptionError(f"{here.name}: base: {given}: {error}: not plain YAML") from None
             except OSError as error:
                 raise OptionError(f"{here.name}: base: {given} cannot be read ({error.strerror})") from None
             if not isinstance(data, Mapping):
@@ -101,25 +118,27 @@ def with_base(loader: Type[yaml.SafeLoader], numbers: bool = False) -> Type[yaml
     return LoaderWithBase
 
 
-_Loader = with_base(yaml.SafeLoader)
+_Loader = with_base(PlainLoader)
 
 
 def load_options(path: Union[str, Path], loader: Optional[type] = None) -> Any:
     """The plain data of an options file, merged into the file that it is based on. Arguments as of `read_options`.
 
     Raises:
-        OSError, yaml.YAMLError: the file cannot be read.
+        OSError: the file cannot be read.
+        PlainYamlError: it is not YAML of plain data.
         OptionError: the file that it is based on cannot be read.
     """
+    check_file(path)
     with open(path, "rb") as stream:
-        return yaml.load(stream, Loader=loader or _Loader)
+        return in_one_line(lambda: yaml.load(stream, Loader=loader or _Loader))
 
 
 def lineage(path: Union[str, Path]) -> List[Path]:
     """An options file, which must be readable, its base, the base of that, and so on."""
     files = [Path(path)]
     while True:
-        data = yaml.safe_load(files[-1].read_text(encoding="utf-8"))
+        data = read_yaml(files[-1])
         base = data.get("base") if isinstance(data, Mapping) else None
         if base is None:
             return files

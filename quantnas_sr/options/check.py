@@ -8,6 +8,7 @@ import torch
 from quantnas_sr.data.batches import check_batches
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.checks.datasets import check_datasets
+from quantnas_sr.options.checks.folders import check_folders
 from quantnas_sr.options.checks.inputs import check_inputs
 from quantnas_sr.options.checks.network import check_checkpoints, check_network, check_teacher
 from quantnas_sr.options.checks.shape import check_shape
@@ -27,6 +28,7 @@ def check(opt: Options) -> None:
     """
     check_shape(opt, opt["is_train"])
     registered("model_type", opt["model_type"], MODEL_REGISTRY)
+    check_folders(opt)
     _check_devices(opt)
     if opt["model_type"] == "QuantNASSearchModel" and opt["is_train"] and opt.get("scale") is None:
         raise OptionError("the options: the key 'scale' is missing")

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any, Mapping, Union
 
-import yaml
 from torch import nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
+from quantnas_sr.bounds import check_size
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.mixed_precision.base_network import build_arch
+from quantnas_sr.mixed_precision.nameable import nameable
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.search_space import DerivedNetwork, Genotype, SearchNetwork, Supernet
+from quantnas_sr.values.plain_yaml import PlainYamlError
 
 _CHECKPOINTS, _TEXTS = (".pth", ".pt"), (".yml", ".yaml", ".json")
 _ALLOWED = "the .pth of a trained network, a genotype.yml or bits_by_layer.yml of a search, or an options file (.yml)"
@@ -62,15 +64,19 @@ def _of_bits_by_layer(data: Mapping[str, Any], path: Union[str, Path]) -> Quanti
         )
     quantizer = {key: origin[key] for key in ("activation_quantizer",) if key in origin}
     try:
-        return QuantizedArch(origin["arch"], bits_by_layer=data, **quantizer)
+        arch = nameable(origin["arch"])
+        check_size(lambda: build_arch(arch))
+        return QuantizedArch(arch, bits_by_layer=data, **quantizer)
     except QuantNASError as error:
         raise OptionError(f"{path}: {error}") from None
+    except Exception as error:  # of lists where there should be words
+        raise OptionError(f"{path}: origin cannot be used ({' '.join(str(error).split())[:200]})") from None
 
 
 def _plain_data(path: Union[str, Path]) -> Mapping[str, Any]:
     """What a YAML file says; empty where it is none, or not a mapping."""
     try:
         data = load_options(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, PlainYamlError):  # said by the reader of genotypes
         return {}
     return data if isinstance(data, dict) else {}

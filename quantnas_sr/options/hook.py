@@ -10,12 +10,11 @@ import os
 import sys
 from typing import Any, Callable, NoReturn, Optional, Sequence, Tuple
 
-import yaml
 from basicsr.utils import options as basicsr_options
 
 from quantnas_sr.compat.data import check_scales, take_luma_of_bgr
 from quantnas_sr.compat.replacing import rebind
-from quantnas_sr.errors import OptionError
+from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.options import base
 from quantnas_sr.options.check import check
 from quantnas_sr.options.checks.network import check_weights
@@ -102,9 +101,11 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
                 raise OptionError("val: null cannot be used with --debug. Allowed: the key is left out")
         try:
             opt, args = parse_options(root_path, is_train)
-        except KeyError as error:
-            raise OptionError(f"the options: the key {error} is missing") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+        except QuantNASError:
+            raise
+        except Exception as error:
+            if problem is None and isinstance(error, KeyError):
+                problem = OptionError(f"the options: the key {error} is missing")
             raise problem or error from None
         ours = ours or is_our_run(opt)
         check_scales(ours)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
-import yaml
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.losses.hardware_cost_loss import HardwareCostLoss
@@ -16,6 +15,7 @@ from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.options.registered import is_a
 from quantnas_sr.search_space import Supernet
 from quantnas_sr.values.kinds import MAPPING
+from quantnas_sr.values.plain_yaml import PlainYamlError
 
 Options = Dict[str, Any]
 
@@ -33,11 +33,9 @@ def read_options(path: Union[str, Path], loader: Optional[type] = None) -> Optio
     try:
         opt = load_options(path, loader)
     except OSError as error:
-        raise OptionError(f"{path}: the options file cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
-    except (ValueError, RecursionError) as error:  # a date that is none; a key that is a list
-        raise OptionError(f"{path}: {' '.join(str(error).split())}: not plain YAML") from None
+        raise OptionError(f"{path}: the options file cannot be read ({error.strerror or error})") from None
+    except PlainYamlError as error:
+        raise OptionError(f"{path}: {error}: not plain YAML") from None
     return MAPPING.checked(opt, str(path))
 
 

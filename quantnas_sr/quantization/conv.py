@@ -152,6 +152,8 @@ class QuantConv2d(nn.Conv2d):
 
     def init_steps(self) -> None:
         """Set the LSQ steps of the weight from the weight; the step of the input is set by the next training batch."""
+        if self.weight.is_meta:  # there are no values, and to compute none takes long
+            return
         if isinstance(self.input_quantizer, LSQActivation):
             self.input_quantizer.reset()
             self.channel_scale.fill_(1)

@@ -45,6 +45,8 @@ def by_setting(records: Sequence[Record]) -> Dict[str, List[Record]]:
 
 def mean_and_spread(values: Sequence[float]) -> Tuple[float, float]:
     """Mean and sample standard deviation, which is 0 for a single value."""
+    if not all(map(math.isfinite, values)):  # the PSNR of equal images
+        return sum(values) / len(values), math.nan
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 

@@ -13,6 +13,7 @@ from quantnas_sr.report.pictures import TestSet, bicubic_scores
 from quantnas_sr.search_space import Genotype
 from quantnas_sr.sweep import LeftOut, Record, collect
 from quantnas_sr.sweep.job import SweepJob
+from quantnas_sr.sweep.records import options_of
 
 Column = Tuple[str, str]  # of a test set and a metric
 _MEANINGS = {
@@ -116,7 +117,7 @@ class _Results:
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
         self.pictures, self.records = PictureFolder(folder), records
-        options = SweepJob(folder / "jobs" / records[0].name).options("test")
+        options = options_of(SweepJob(folder / "jobs" / records[0].name), "test")
         self.sets = TestSet.all_of(options)
         self.bicubic = bicubic_scores(self.sets)
         self.lower = [key for key, value in options["val"]["metrics"].items() if value.get("better") == "lower"]

@@ -5,8 +5,9 @@ from typing import Any, Dict, Mapping, Optional, Union
 
 from torch import Tensor, nn
 
-from quantnas_sr.errors import CalibrationError, GenotypeError
-from quantnas_sr.pth import EXTRA_STATE, description_in, read_state
+from quantnas_sr.bounds import bounded, most_weights_of
+from quantnas_sr.errors import CalibrationError, GenotypeError, OptionError
+from quantnas_sr.pth import EXTRA_STATE, check_state, description_in, fill, read_state
 from quantnas_sr.quantization import QuantConv2d, naming_layer
 from quantnas_sr.quantization.expansion import expand
 from quantnas_sr.search_space.genotype import Genotype
@@ -44,7 +45,11 @@ class DerivedNetwork(nn.Module):
             raise GenotypeError(
                 f"{type(self).__name__} is for the search space {self.search_space!r}, the genotype is of {given!r}"
             )
-        g, space = self.genotype, get_search_space(given)
+        with bounded(tensors=False):
+            self._build(expansion)
+
+    def _build(self, expansion: int) -> None:
+        g, space = self.genotype, get_search_space(self.genotype.search_space)
 
         def fill(name: str, in_channels: int, out_channels: int) -> nn.Module:
             operation, bits = g.slots[name]
@@ -100,12 +105,14 @@ def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNet
         raise GenotypeError(f"{path}: is the checkpoint of a QuantizedArch, which has no genotype")
     if EXTRA_STATE not in state:
         raise GenotypeError(f"{path}: carries no genotype, so it is not of a derived network")
-    network = DerivedNetwork(Genotype.from_tensor(state[EXTRA_STATE], where=str(path)))
+    check_state(state, path)
+    genotype = Genotype.from_tensor(state[EXTRA_STATE], where=str(path))
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise GenotypeError(f"{path}: its weights do not fit its genotype: {problem}") from None
+        with bounded(tensors=False, most=most_weights_of(state)):
+            network = DerivedNetwork(genotype)
+    except OptionError as error:
+        raise GenotypeError(f"{path}: {error}") from None
+    fill(network, state, f"{path}: its weights do not fit its genotype")
     return network.eval()
 
 

@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from quantnas_sr.errors import GenotypeError, OptionError, unknown
+from quantnas_sr.pth import data_in
 from quantnas_sr.quantization import check_bits
 from quantnas_sr.search_space.operations import check_operation
 from quantnas_sr.search_space.space import (
@@ -21,6 +22,8 @@ from quantnas_sr.search_space.space import (
     get_search_space,
 )
 from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.kinds import shown
+from quantnas_sr.values.plain_yaml import PlainYamlError, read_document
 
 VERSION = 1
 _REQUIRED = ("genotype_version", "search_space", "scale", "num_feat", "num_block", "norm", "slots")
@@ -100,10 +103,9 @@ class Genotype:
     @classmethod
     def from_tensor(cls, data: Tensor, where: str = "checkpoint") -> "Genotype":
         """The inverse of `to_tensor`."""
-        try:
-            plain = json.loads(bytes(data.cpu().tolist()).decode())
-        except (AttributeError, TypeError, ValueError):
-            raise GenotypeError(f"{where}: the genotype that it carries cannot be read") from None
+        plain = data_in(data)
+        if plain is None:
+            raise GenotypeError(f"{where}: the genotype that it carries cannot be read")
         return cls.from_dict(plain, where)
 
     @classmethod
@@ -131,20 +133,15 @@ _Lines = Dict[Tuple[str, ...], int]
 def _parse_yaml(path: Path) -> Tuple[Any, _Lines]:
     """The data of a YAML file, and the line of every key."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        lines: _Lines = {}
-        _note_lines(node, (), lines, str(path))
-        return (None if node is None else loader.construct_document(node)), lines
+        data, node = read_document(path)
     except OSError as error:
-        raise GenotypeError(f"{path}: the genotype cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise GenotypeError(f"{path}: not a genotype file (it is not text)") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise GenotypeError(f"{path}{line}: {problem}. A genotype file holds plain data only") from None
+        raise GenotypeError(f"{path}: the genotype cannot be read ({error.strerror or error})") from None
+    except PlainYamlError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise GenotypeError(f"{path}{line}: {error.problem}. A genotype file holds plain data only") from None
+    lines: _Lines = {}
+    _note_lines(node, (), lines, str(path))
+    return data, lines
 
 
 def _note_lines(node: Any, path: Tuple[str, ...], lines: _Lines, where: str) -> None:
@@ -181,7 +178,8 @@ class _Reader:
         data = self.data
         version = data["genotype_version"]
         if version != VERSION or type(version) is not int:
-            raise self.fail(f"genotype version {version!r}, this package reads version {VERSION}", "genotype_version")
+            message = f"genotype version {shown(version)}, this package reads version {VERSION}"
+            raise self.fail(message, "genotype_version")
         space = self.check(("search_space",), get_search_space, data["search_space"])
         self.check(("scale",), check_choice, "scale", data["scale"], SCALES)
         self.check(("norm",), check_choice, "norm", data["norm"], space.norms)
@@ -197,10 +195,10 @@ class _Reader:
     def origin(self) -> Dict[str, Any]:
         origin = self.data.get("origin") or {}
         if not isinstance(origin, dict):
-            raise self.fail(f"origin must be a mapping, not {origin!r}", "origin")
+            raise self.fail(f"origin must be a mapping, not {shown(origin)}", "origin")
         try:
             json.dumps(origin)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise self.fail("origin may hold words, numbers, lists and mappings only", "origin") from None
         return origin
 

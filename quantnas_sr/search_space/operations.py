@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quantnas_sr.errors import OptionError, nearest
 from quantnas_sr.search_space.conv_spec import PAPER_STYLE, ConvSpec, ConvStyle, StyledConv
+from quantnas_sr.values.kinds import shown
 
 ConvFactory = Callable[[StyledConv], nn.Module]
 
@@ -73,19 +74,21 @@ def _divided(channels: int, divisor: int, name: str) -> int:
     return channels // divisor
 
 
-_K = r"(?P<k>[1-9]\d*)x(?P=k)"
+#: Numbers in names; larger ones are in no operation that could be built.
+_N = r"[1-9]\d{0,2}"
+_K = rf"(?P<k>{_N})x(?P=k)"
 _FAMILIES = (
     _Family(
         "simple_KxK[_grouped_G|_grouped_full][_dD]",
-        re.compile(rf"simple_{_K}(_grouped_(?P<g>full|[1-9]\d*))?(_d(?P<d>[1-9]\d*))?"),
+        re.compile(rf"simple_{_K}(_grouped_(?P<g>full|{_N}))?(_d(?P<d>{_N}))?"),
         _simple,
     ),
-    _Family("conv_Kx1_1xK", re.compile(r"conv_(?P<k>[1-9]\d*)x1_1x(?P=k)"), _factorized),
-    _Family("growthN_KxK", re.compile(rf"growth(?P<n>[1-9]\d*)_{_K}"), _growth),
-    _Family("decenc_KxK_R[_gG]", re.compile(rf"decenc_{_K}_(?P<r>[1-9]\d*)(_g(?P<g>[1-9]\d*))?"), _decenc),
+    _Family("conv_Kx1_1xK", re.compile(rf"conv_(?P<k>{_N})x1_1x(?P=k)"), _factorized),
+    _Family("growthN_KxK", re.compile(rf"growth(?P<n>{_N})_{_K}"), _growth),
+    _Family("decenc_KxK_R[_gG]", re.compile(rf"decenc_{_K}_(?P<r>{_N})(_g(?P<g>{_N}))?"), _decenc),
     _Family("DWS_KxK", re.compile(rf"DWS_{_K}"), _depthwise_separable),
-    _Family("KxK_increase_R", re.compile(rf"{_K}_increase_(?P<r>[1-9]\d*)"), _increase),
-    _Family("KxK_decrease_R", re.compile(rf"{_K}_decrease_(?P<r>[1-9]\d*)"), _decrease),
+    _Family("KxK_increase_R", re.compile(rf"{_K}_increase_(?P<r>{_N})"), _increase),
+    _Family("KxK_decrease_R", re.compile(rf"{_K}_decrease_(?P<r>{_N})"), _decrease),
     _Family("skip_connect", re.compile("skip_connect"), _skip_connect),
     _Family("zero", re.compile("zero"), lambda match, c_in, c, c_out: []),
 )
@@ -120,7 +123,7 @@ def check_operation(name: object, where: str = "") -> str:
         guess = nearest(name, COMMON_OPERATIONS)
         hint = f", did you mean {guess!r}?" if guess else "."
         forms = ", ".join(family.form for family in _FAMILIES)
-        raise OptionError(f"{prefix}unknown operation {str(name)!r}{hint} Forms: {forms}")
+        raise OptionError(f"{prefix}unknown operation {shown(str(name))}{hint} Forms: {forms}")
     if "k" in match.re.groupindex and int(match["k"]) % 2 == 0:
         raise OptionError(f"{prefix}operation {name!r} has an even kernel. Allowed: odd kernels")
     return str(name)

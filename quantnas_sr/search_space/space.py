@@ -1,16 +1,18 @@
 """Search spaces, and their registry."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
+from quantnas_sr.bounds import MOST_BLOCKS, MOST_CHANNELS
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.search_space.conv_spec import ConvStyle
 from quantnas_sr.search_space.operations import check_operation, convolutions
 from quantnas_sr.search_space.skeletons.adq import NORMS
 from quantnas_sr.search_space.slots import Fill, Slot
+from quantnas_sr.values.kinds import shown
 
 SCALES = (2, 3, 4)
 #: The quantizer for each value of ``activation_quantizer:`` in the options. Both apply a ReLU to their input first.
@@ -68,8 +70,8 @@ class SearchSpace:
         """
         check_choice("scale", scale, SCALES)
         check_choice("norm", norm, self.norms)
-        check_positive("num_feat", num_feat)
-        check_positive("num_block", num_block)
+        check_positive("num_feat", num_feat, MOST_CHANNELS)
+        check_positive("num_block", num_block, MOST_BLOCKS)
         return self.skeleton(fill, scale=scale, num_feat=num_feat, num_block=num_block, norm=norm)
 
     def slots(self, scale: int, num_feat: int, num_block: int) -> Dict[str, Slot]:
@@ -128,10 +130,12 @@ def check_choice(key: str, value: object, allowed: Sequence) -> None:
         raise OptionError(unknown(key, value, map(str, allowed)))
 
 
-def check_positive(key: str, value: object) -> None:
-    """Raise an OptionError that names ``key`` unless ``value`` is a whole number above 0."""
+def check_positive(key: str, value: object, most: Optional[int] = None) -> None:
+    """Raise an OptionError that names ``key`` unless ``value`` is a whole number above 0, and of at most ``most``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{key}: {value!r} is not a whole number above 0")
+        raise OptionError(f"{key}: {shown(value)} is not a whole number above 0")
+    if most is not None and value > most:
+        raise OptionError(f"{key}: {shown(value)} is too large. Allowed: at most {most}")
 
 
 def check_fits(operation: str, slot: Slot, num_feat: int) -> None:

@@ -3,44 +3,23 @@
 import json
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
-import yaml
 from filelock import FileLock, Timeout
 
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.sweep.process import run_logged
-from quantnas_sr.system.files import written_aside
+from quantnas_sr.sweep.state import STAGES, Metrics, State, metrics_of, read_state, write_state
 from quantnas_sr.system.processes import reason_of
+from quantnas_sr.values.kinds import MAPPING
+from quantnas_sr.values.plain_yaml import PlainYamlError, read_yaml
 
-STAGES = ("search", "train", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Seconds between two saves of the time that a stage has taken: so much may be missing after a SIGKILL.
 SAVE_SECONDS = 5.0
-
-#: {test set: {metric: value}}
-Metrics = Dict[str, Dict[str, float]]
-
-
-@dataclass
-class Stage:
-    """The progress of a stage. After an interruption ``started`` is still true, and the run resumes its checkpoint."""
-
-    started: bool = False
-    done: bool = False
-    seconds: float = 0.0
-
-
-@dataclass
-class State:
-    """The progress of a job; ``failed`` is the stage that failed and the reason, if the job was left out."""
-
-    stages: Dict[str, Stage] = field(default_factory=lambda: {name: Stage() for name in STAGES})
-    metrics: Metrics = field(default_factory=dict)
-    failed: Optional[List[str]] = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +41,12 @@ class SweepJob:
         """The options of a stage as plain data.
 
         Raises:
-            OptionError: the file is missing or not YAML.
+            OptionError: the file is missing, or not a mapping in YAML.
         """
         path = self.options_file(stage)
         try:
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
+            return MAPPING.checked(read_yaml(path), str(path))
+        except (OSError, PlainYamlError):
             raise OptionError(f"{path}: the options of this job cannot be read") from None
 
     def load(self) -> State:
@@ -77,19 +56,11 @@ class SweepJob:
             OptionError: the state file is not that of a job.
         """
         path = self.folder / "state.json"
-        if not path.is_file():
-            return State()
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            stages = {name: Stage(**data["stages"][name]) for name in STAGES}
-            return State(stages, data["metrics"], data["failed"])
-        except (KeyError, TypeError, ValueError):
-            raise OptionError(f"{path}: not the state of a job; remove its folder to start it anew") from None
+        return read_state(path) if path.is_file() else State()
 
     def save(self, state: State) -> None:
         """Write the state, in one step."""
-        with written_aside(self.folder / "state.json") as aside:
-            aside.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+        write_state(self.folder / "state.json", state)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -166,8 +137,11 @@ def _finish(job: SweepJob, state: State, stage: str) -> Optional[str]:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """The metrics that a test run has written to its ``metrics.json``; empty where there is no such file."""
+    """The metrics that a test run has written to its ``metrics.json``; empty where that file is not one of metrics."""
     if not path.is_file():
         return {}
-    datasets = json.loads(path.read_text(encoding="utf-8"))["datasets"]
-    return {name: entry["metrics"] for name, entry in datasets.items()}
+    try:
+        datasets = json.loads(path.read_text(encoding="utf-8"))["datasets"]
+        return metrics_of({name: entry["metrics"] for name, entry in datasets.items()}, "metrics")
+    except (OptionError, OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return {}

@@ -13,8 +13,10 @@ from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.options.base import lineage
 from quantnas_sr.options.check import check
 from quantnas_sr.options.read import read_options, supernet_of
-from quantnas_sr.sweep.job import STAGES, SweepJob
+from quantnas_sr.sweep.job import SweepJob
+from quantnas_sr.sweep.state import STAGES
 from quantnas_sr.system.files import written_aside
+from quantnas_sr.values.plain_yaml import PlainYamlError, parse_yaml
 
 Options = Dict[str, Any]
 
@@ -94,8 +96,8 @@ def change_option(options: Options, change: str, where: str) -> None:
             raise OptionError(f"{where}: {change}: {unknown('key', key, map(str, options))}")
         options = options[key]
     try:
-        options[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        options[last] = parse_yaml(value)
+    except PlainYamlError:
         raise OptionError(f"{where}: {change!r}: the value is not YAML") from None
 
 

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from quantnas_sr.cost import count
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.search_space import DerivedNetwork, Genotype
-from quantnas_sr.sweep.job import STAGES, SweepJob, run_job
+from quantnas_sr.sweep.job import SweepJob, run_job
 from quantnas_sr.sweep.slurm import run_on_cluster
+from quantnas_sr.sweep.state import STAGES
 from quantnas_sr.system.cpus import available_cpus
 
 POLL_SECONDS = 0.5

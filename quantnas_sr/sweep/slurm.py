@@ -4,11 +4,10 @@ import shutil
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-import yaml
-
 from quantnas_sr.errors import MissingExtraError, OptionError
 from quantnas_sr.sweep.job import SweepJob, run_job
 from quantnas_sr.system.cpus import available_cpus
+from quantnas_sr.values.plain_yaml import PlainYamlError, parse_yaml
 
 #: Parameters that submitit has for every kind of cluster; all others are those of sbatch.
 COMMON = ("cpus_per_task", "gpus_per_node", "mem_gb", "nodes", "tasks_per_node", "timeout_min")
@@ -40,7 +39,10 @@ def parse_parameters(given: Sequence[str]) -> Dict[str, Any]:
         key, equals, value = entry.partition("=")
         if not equals or not key:
             raise OptionError(f"--slurm: {entry!r} must look like partition=gpu")
-        parameters[key if key in COMMON else f"slurm_{key}"] = yaml.safe_load(value)
+        try:
+            parameters[key if key in COMMON else f"slurm_{key}"] = parse_yaml(value)
+        except PlainYamlError as error:
+            raise OptionError(f"--slurm: {entry!r}: the value is not YAML: {error}") from None
     return parameters
 
 

@@ -10,6 +10,8 @@ from typing import Any, Callable, Mapping, Optional, Tuple
 from quantnas_sr.errors import OptionError, unknown
 
 _SHOWN_CHARACTERS = 60
+#: Of a name, to which runs add times, phases and suffixes; file systems take 255 bytes.
+_LONGEST_NAME = 150
 
 
 class WrongValue(ValueError):
@@ -218,8 +220,8 @@ def _of_type(allowed: str, *types: type) -> Kind:
 def _take_text(value: Any) -> str:
     if not isinstance(value, str):
         raise WrongValue("is not text")
-    if not value.strip() or "\0" in value:
-        raise WrongValue("is empty" if "\0" not in value else "is not allowed")
+    if not value.strip() or "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise WrongValue("is empty" if not value.strip() else "is not allowed")
     return value
 
 
@@ -227,8 +229,10 @@ def _take_file_name(value: Any) -> str:
     if isinstance(value, (int, float)):
         raise WrongValue("is not text: put it in quotes")
     name = _take_text(value)
-    if name.strip(". ") == "" or any(character in name for character in "/\\\0\n\r"):
+    if name.startswith(".") or not name.isprintable() or any(character in name for character in "/\\"):
         raise WrongValue("is not a name for a file or folder")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise WrongValue(f"is longer than {_LONGEST_NAME} bytes")
     return name
 
 
@@ -237,4 +241,4 @@ SWITCH = _of_type("true or false", bool)
 MAPPING = _of_type("a mapping of keys to values", Mapping)
 TEXT = Kind("text", _take_text)
 #: A part of the name of a file or folder: BasicSR puts it into paths, and moves away what it finds there.
-FILE_NAME = Kind("a name for a file or folder, without / and \\", _take_file_name)
+FILE_NAME = Kind("a name for a file or folder, without / and \\, and without a dot at its start", _take_file_name)

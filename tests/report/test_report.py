@@ -13,7 +13,8 @@ from quantnas_sr.errors import MissingExtraError
 from quantnas_sr.report import write_report
 from quantnas_sr.report.page import PictureFolder
 from quantnas_sr.search_space import Genotype, Supernet
-from quantnas_sr.sweep.job import Stage, State, SweepJob
+from quantnas_sr.sweep.job import SweepJob
+from quantnas_sr.sweep.state import Stage, State
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")

@@ -14,8 +14,9 @@ from quantnas_sr import cli
 from quantnas_sr.cost import count
 from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.sweep import LeftOut, collect, run_sweep
-from quantnas_sr.sweep.job import Stage, SweepJob, run_job
+from quantnas_sr.sweep.job import SweepJob, run_job
 from quantnas_sr.sweep.slurm import run_on_cluster
+from quantnas_sr.sweep.state import Stage
 
 pytest.importorskip("matplotlib")
 

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 
+from quantnas_sr.bounds import bounded, check_size
 from quantnas_sr.errors import GenotypeError, OptionError, QuantNASError
 from quantnas_sr.values.kinds import Kind
 from quantnas_sr.values.signatures import check_arguments
@@ -55,5 +56,7 @@ def built(
 
 def made(make: Callable[[], Any], where: str, device: str = "meta") -> Any:
     """The result of ``make``; its errors become one line, and the random generators are left as they are."""
-    with errors_at(where), torch.random.fork_rng(devices=[]), torch.device(device):
+    with errors_at(where), bounded(tensors=device != "meta"), torch.random.fork_rng(devices=[]), torch.device(device):
+        if device != "meta":
+            check_size(make)
         return make()

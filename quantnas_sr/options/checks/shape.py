@@ -4,6 +4,7 @@ Nothing is looked up or opened here, so that options can be checked before Basic
 """
 
 import math
+from pathlib import Path
 from typing import Any, Dict, Mapping, MutableMapping
 
 from quantnas_sr.data.check import check_root
@@ -12,10 +13,13 @@ from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.options import tables
 from quantnas_sr.options.numbers import entries, to_numbers
 from quantnas_sr.registration import MODEL_REGISTRY, is_ours
-from quantnas_sr.values.kinds import MAPPING
+from quantnas_sr.values.kinds import MAPPING, shown
 from quantnas_sr.values.signatures import check_keys
 
 Options = Dict[str, Any]
+
+_PLAIN = (str, int, float, bool, type(None), Mapping, list, tuple, Path)
+_LARGEST = 2**63 - 1
 
 
 def check_shape(opt: Any, is_train: bool) -> None:
@@ -79,9 +83,13 @@ def _check_plain(opt: MutableMapping[str, Any]) -> None:
     """Keys are text, and numbers are finite, everywhere."""
     for holder, key, value, place in entries(opt):
         if isinstance(holder, Mapping) and not isinstance(key, str):
-            raise OptionError(f"{place}: the key {key!r} is not text (in quotes it would be)")
+            raise OptionError(f"{place}: the key {shown(key)} is not text (in quotes it would be)")
+        if not isinstance(value, _PLAIN):
+            raise OptionError(f"{place}: {shown(value)} is not plain data (in quotes it would be text)")
         if isinstance(value, float) and not math.isfinite(value):
             raise OptionError(f"{place}: {value} is not a finite number")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise OptionError(f"{place}: {shown(value)} is larger than any number of 64 bits")
 
 
 def _check_datasets(datasets: Options, is_train: bool) -> None:
