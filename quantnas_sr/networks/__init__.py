@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.values.plain_yaml import read_yaml
 
 #: The scale of the network that is used where nothing else is asked for.
 DEFAULT_SCALE = 2
@@ -103,11 +104,9 @@ def chosen(name: Optional[str] = None, scale: Optional[int] = None) -> Path:
 
 @cache
 def _cards() -> Dict[str, Card]:
-    import yaml
-
     found = {}
     for path in sorted(_FOLDER.glob("*/card.yml")):
-        data: Dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data: Dict[str, Any] = read_yaml(path)
         quality = {images: Quality(**numbers) for images, numbers in data.pop("quality").items()}
         found[data["name"]] = Card(**{**data, "quality": quality})
     return found
