@@ -13,6 +13,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
+from quantnas_sr.compat.resume import PROCESSES
+from quantnas_sr.compat.training import DATA_POSITION
 from quantnas_sr.errors import CheckpointError, DataError
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.allocator import keep_freed_memory
@@ -20,12 +22,13 @@ from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch
 from quantnas_sr.models.metrics import MetricsFile, plain
 from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, ScaledOptimizer
-from quantnas_sr.models.random_state import random_state, set_random_state
+from quantnas_sr.models.random_state import random_numbers_untouched, random_state, seed_by, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.pth import read_pth
 from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import METRIC_REGISTRY
+from quantnas_sr.system.distributed import of_all_processes
 from quantnas_sr.system.files import written_aside
 
 
@@ -35,9 +38,9 @@ class ExperimentModel(SRModel):
     Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last
     ``train: precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
 
-    A training state also holds the states of the random generators and of the gradient scaler, the best metrics, and
-    the options, so that a resumed run knows what has changed. The results of validations are in ``metrics.json`` in the
-    folder of the run.
+    A training state also holds the position in the data and the states of the random generators, of each process, the
+    state of the gradient scaler, the best metrics, and the options, so that a resumed run knows what has changed. The
+    results of validations are in ``metrics.json`` in the folder of the run.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -82,9 +85,10 @@ class ExperimentModel(SRModel):
         self._statistics_are_current = True
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
-        """As BasicSR's, with the statistics that belong to the weights."""
+        """As BasicSR's, with the statistics that belong to the weights; the training's random numbers are untouched."""
         self.recompute_statistics()
-        super().validation(dataloader, current_iter, tb_logger, save_img)
+        with random_numbers_untouched():
+            super().validation(dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """As BasicSR's, with the statistics that belong to the weights."""
@@ -209,22 +213,33 @@ class ExperimentModel(SRModel):
         with self._saved_aside("models", f"{net_label}_{label}.pth"):
             super().save_network(net, net_label, current_iter, param_key)
 
-    @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """As BasicSR's, in one step, with what a resumed run needs to be the same run."""
-        if current_iter == -1:
-            return
+        """As BasicSR's, in one step, with what a resumed run needs to be the same run. All processes call this."""
+        if current_iter != -1:
+            first, *others = of_all_processes(self.own_state(current_iter))
+            self._write_training_state(epoch, current_iter, {**first, PROCESSES: [{}, *others]})
+
+    def own_state(self, current_iter: int) -> Dict[str, Any]:
+        """What each process has its own of: random generators, position in the data, batches."""
+        position = self.opt.get(DATA_POSITION)
+        return {
+            "random": random_state(),
+            "data": position and position.state_dict(current_iter),
+            "recent_batches": self.recent_batches.state_dict(),
+            **self.extra_state(),
+        }
+
+    @master_only
+    def _write_training_state(self, epoch: int, current_iter: int, of_processes: Dict[str, Any]) -> None:
         with self._saved_aside("training_states", f"{current_iter}.state") as aside:
             super().save_training_state(epoch, current_iter)
             state = read_pth(aside)
-            state["random"] = random_state()
             state["gradient_scaler"] = self.precision.scaler.state_dict()
             state["best_metric_results"] = plain(getattr(self, "best_metric_results", {}))
             state["options"] = self.recorded_options
             state["optimizer_types"] = [type(optimizer).__name__ for optimizer in self.optimizers]
             state["parameter_names"] = self.parameter_names()
-            state["recent_batches"] = self.recent_batches.state_dict()
-            state.update(self.extra_state())
+            state.update(of_processes)
             torch.save(state, aside)
 
     def parameter_names(self) -> List[Names]:
@@ -250,6 +265,8 @@ class ExperimentModel(SRModel):
         self.recent_batches.load_state_dict(resume_state.get("recent_batches", ()))
         if "random" in resume_state:
             set_random_state(resume_state["random"])
+        elif self.opt["rank"]:  # the run had fewer processes
+            seed_by(self.opt["manual_seed"], self.opt["rank"], resume_state["iter"])
 
     def say(self, line: str) -> None:
         """Log what a resumed run does about options that have changed."""
