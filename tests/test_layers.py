@@ -38,7 +38,7 @@ NARROW = {
     "version": set(),
     "system": set(),
     "values": {"errors"},
-    "pth": {"errors"},
+    "pth": {"errors", "system"},
     "padding": set(),
     "input_shapes": {"errors", "padding"},
     "registration": set(),

@@ -9,7 +9,9 @@ from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
 from quantnas_sr.compat.data_order import DataPosition, placing, start
 from quantnas_sr.compat.replacing import rebind, replaced
+from quantnas_sr.compat.run_files import newest_whole_state, remove_leftovers_of
 from quantnas_sr.errors import DataError
+from quantnas_sr.pth import read_pth
 
 #: The key of the options under which a resumed run notes where its training state was saved.
 RESUMED_FROM = "resumed_from"
@@ -36,14 +38,29 @@ def remember_resumed_iteration() -> None:
 
     @functools.wraps(original)
     def load_resume_state(opt: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        if not is_ours(opt):
+            return original(opt)
+        _choose_state(opt)
         state = original(opt)
-        if state is not None and is_ours(opt):
+        if state is not None:
             opt[RESUMED_FROM] = {"epoch": int(state["epoch"]), "iter": int(state["iter"]), "data": state.get("data")}
             if opt.get(SEED_IS_DRAWN):
                 opt["manual_seed"] = state.get("options", {}).get("manual_seed", opt["manual_seed"])
         return state
 
     rebind(original, load_resume_state)
+
+
+def _choose_state(opt: Dict[str, Any]) -> None:
+    """Let BasicSR resume from a checkpoint that is whole, and look at no other file among the training states."""
+    if opt["auto_resume"]:
+        path = newest_whole_state(opt)
+        opt["auto_resume"] = False
+        opt["path"]["resume_state"] = path and str(path)
+    elif opt["path"].get("resume_state"):
+        read_pth(opt["path"]["resume_state"])
+    if opt["path"].get("resume_state") and opt.get("rank", 0) == 0:
+        remove_leftovers_of(opt)
 
 
 def train_all_iterations() -> None:
