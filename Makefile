@@ -4,7 +4,7 @@ EXTRAS ?= test,dev
 INSTALLED := .venv/.installed
 PIP := .venv/bin/python -m pip
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench torture lint clean
 
 demo: $(INSTALLED)
 	.venv/bin/python examples/demo.py
@@ -19,6 +19,13 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	.venv/bin/python benchmarks/search_step.py
 	.venv/bin/python benchmarks/train_step.py
+
+# Hours: kills of running searches and trainings, and ten thousand broken files of every kind.
+torture: $(INSTALLED)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/torture/kills.py --kills 50
+	for script in $$(ls benchmarks/torture/fuzz_*.py 2>/dev/null); do \
+		OMP_NUM_THREADS=1 .venv/bin/python $$script --count 10000 || exit 1; \
+	done
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

@@ -1,6 +1,7 @@
 """The commands ``quantnas`` and ``basicsr``. Nothing heavy is imported before a command runs."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -41,6 +42,10 @@ COMMANDS: Dict[str, Tuple[str, str]] = {
 }
 
 
+#: Errors of a disk or a quota that is full, and of a file that grows above its limit.
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
 def one_line(error: QuantNASError) -> str:
     """The message of an error, without the traceback that a data loader's worker process puts around it."""
     name = f"{type(error).__name__}: "
@@ -53,6 +58,11 @@ def reported(command: str, function: Callable[[], None]) -> int:
         function()
     except QuantNASError as error:
         print(f"{command}: {one_line(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        print(f"{command}: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)

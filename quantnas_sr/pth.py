@@ -1,16 +1,19 @@
-"""The one reader of ``.pth`` files. A checkpoint is data: tensors and plain values are read, code never runs."""
+"""The reader and writer of checkpoints. A checkpoint is data: tensors and plain values are read, code never runs."""
 
+import io
 import json
+import os
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from quantnas_sr.containers import check_container
 from quantnas_sr.errors import CheckpointError, QuantNASError
+from quantnas_sr.system.digest import digest_of
 from quantnas_sr.values.kinds import shown
 
 #: Where a state dict of this package says what its network is built from: JSON as bytes. The key is PyTorch's
@@ -18,17 +21,54 @@ from quantnas_sr.values.kinds import shown
 EXTRA_STATE = "_extra_state"
 #: Keys under which BasicSR saves a state dict, in the order in which they are preferred.
 PARAM_KEYS = ("params_ema", "params")
+#: The key beside them under which a checkpoint of ours has the digest of all others. Other readers ask for theirs.
+DIGEST = "quantnas_digest"
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 #: Bytes of what a state dict says of its network.
 _LONGEST_DESCRIPTION = 2**22
 
 
 def read_pth(path: Union[str, Path]) -> Any:
-    """What ``torch.save`` wrote to a file, with all tensors on the CPU.
+    """What ``torch.save`` wrote to a file, with all tensors on the CPU, and without its digest.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds anything but tensors and plain data.
+        CheckpointError: the file cannot be read, holds anything but tensors and plain data, or is not what was written.
     """
+    return read_with_digest(path)[0]
+
+
+def read_with_digest(path: Union[str, Path]) -> Tuple[Any, Optional[str]]:
+    """As `read_pth`, and the digest, which is that of the content; None in a file without one."""
+    content = _read(path)
+    digest = content.pop(DIGEST, None) if isinstance(content, dict) else None
+    if digest is not None and digest != digest_of(content):
+        raise CheckpointError(f"{path}: the checkpoint is damaged: its content does not have its digest")
+    return content, digest
+
+
+def write_pth(content: Mapping[str, Any], path: Union[str, Path]) -> str:
+    """Write a checkpoint, and read it back. Returns its digest.
+
+    Args:
+        content: tensors and plain data by key.
+        path: a file aside, which takes the place of another one only when this has returned.
+
+    Raises:
+        OSError: the file cannot be written; the disk may be full.
+        CheckpointError: what is read back is not what was written.
+    """
+    digest, buffer = digest_of(content), io.BytesIO()
+    torch.save({**content, DIGEST: digest}, buffer)
+    with open(path, "wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    if read_with_digest(path)[1] != digest:
+        raise CheckpointError(f"{path}: the checkpoint is not what was written")
+    return digest
+
+
+def _read(path: Union[str, Path]) -> Any:
     try:
         check_container(Path(path))
         with warnings.catch_warnings():

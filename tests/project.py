@@ -157,13 +157,13 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def run_in_parallel(processes: int, folder: Path, *command: str) -> str:
+def run_in_parallel(processes: int, folder: Path, *command: str, code: int = 0) -> str:
     """What `torchrun --nproc_per_node` starts, without its own process; returns what the first process printed."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     with ExitStack() as stack:
         all_started = [stack.enter_context(Started(*command, folder=folder, **rank)) for rank in ranks]
-        return [started.finished() for started in all_started][0]
+        return [started.finished(code) for started in all_started][0]
 
 
 def _run(folder: Path, output: Path, command: Sequence[str], path: Sequence[str], environment: Dict[str, str]) -> None:

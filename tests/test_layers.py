@@ -43,7 +43,7 @@ NARROW = {
     "system": set(),
     "values": {"errors"},
     "containers": {"errors"},
-    "pth": {"errors", "containers", "values"},
+    "pth": {"errors", "containers", "system", "values"},
     "bounds": {"errors"},
     "padding": set(),
     "input_shapes": {"errors", "padding"},

@@ -154,11 +154,14 @@ class Pipeline:
             set_option(opt, key, value)
         return opt
 
+    def write(self, opt: Dict[str, Any]) -> None:
+        (self.folder / "opt.yml").write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
+
     def run(self, command: str, opt: Dict[str, Any], *arguments: str) -> Tuple[int, str]:
         """The exit code, and what was printed to both streams."""
         from quantnas_sr.cli import basicsr_main
 
-        (self.folder / "opt.yml").write_text(yaml.safe_dump(opt, sort_keys=False), encoding="utf-8")
+        self.write(opt)
         self.capfd.readouterr()
         close_logger()
         code = basicsr_main([command, "-opt", "opt.yml", *arguments])

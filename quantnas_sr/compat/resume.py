@@ -1,8 +1,8 @@
-"""Training states: loaded as data, and onto the CPU where there is no CUDA device."""
+"""Training states: loaded as data, onto the CPU where there is no CUDA device, and by each process as its own."""
 
 import functools
 import types
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 
@@ -11,6 +11,10 @@ from quantnas_sr.compat.replacing import alike, loaded_namespaces, rebind, repla
 LoadResumeState = Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]
 
 _NAME = "load_resume_state"
+#: The key of a training state under which there is, by rank, what a process has in the place of the first one's.
+PROCESSES = "processes"
+#: What a process must not take from another one: it would draw the same numbers.
+_PRIVATE = ("random", "noise")
 
 
 def resume_anywhere() -> None:
@@ -35,9 +39,23 @@ def _patched(original: LoadResumeState) -> LoadResumeState:
     @functools.wraps(original)
     def load_resume_state(opt: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         with replaced(original.__globals__, torch=_torch_that_resumes()):
-            return original(opt)
+            state = original(opt)
+        return None if state is None else of_process(state, opt.get("rank", 0))
 
     return load_resume_state
+
+
+def of_process(state: Mapping[str, Any], rank: int) -> Dict[str, Any]:
+    """A training state as one process goes on from it.
+
+    >>> saved = {"iter": 2, "random": 1, "processes": [{}, {"random": 5}]}
+    >>> [of_process(saved, rank).get("random") for rank in range(3)]
+    [1, 5, None]
+    """
+    processes = state.get(PROCESSES, ())
+    if rank < len(processes):
+        return {**state, **processes[rank]}
+    return {key: value for key, value in state.items() if rank == 0 or key not in _PRIVATE}
 
 
 def _torch_that_resumes() -> types.ModuleType:

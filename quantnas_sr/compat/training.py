@@ -7,11 +7,18 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from basicsr import train
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
-from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.compat.data_order import DataPosition, placing, start
+from quantnas_sr.compat.replacing import rebind, replaced
+from quantnas_sr.compat.run_files import newest_whole_state, remove_leftovers_of
 from quantnas_sr.errors import DataError
+from quantnas_sr.pth import read_pth
 
 #: The key of the options under which a resumed run notes where its training state was saved.
 RESUMED_FROM = "resumed_from"
+#: The key of the options under which a model finds the `DataPosition` of its run.
+DATA_POSITION = "data_position"
+#: The key of the options that says that no seed was given: a resumed run takes the one that was drawn before.
+SEED_IS_DRAWN = "seed_is_drawn"
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
@@ -31,47 +38,69 @@ def remember_resumed_iteration() -> None:
 
     @functools.wraps(original)
     def load_resume_state(opt: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        if not is_ours(opt):
+            return original(opt)
+        _choose_state(opt)
         state = original(opt)
-        if state is not None and is_ours(opt):
-            opt[RESUMED_FROM] = {"epoch": int(state["epoch"]), "iter": int(state["iter"])}
+        if state is not None:
+            opt[RESUMED_FROM] = {"epoch": int(state["epoch"]), "iter": int(state["iter"]), "data": state.get("data")}
+            if opt.get(SEED_IS_DRAWN):
+                opt["manual_seed"] = state.get("options", {}).get("manual_seed", opt["manual_seed"])
         return state
 
     rebind(original, load_resume_state)
 
 
+def _choose_state(opt: Dict[str, Any]) -> None:
+    """Let BasicSR resume from a checkpoint that is whole, and look at no other file among the training states."""
+    if opt["auto_resume"]:
+        path = newest_whole_state(opt)
+        opt["auto_resume"] = False
+        opt["path"]["resume_state"] = path and str(path)
+    elif opt["path"].get("resume_state"):
+        read_pth(opt["path"]["resume_state"])
+    if opt["path"].get("resume_state") and opt.get("rank", 0) == 0:
+        remove_leftovers_of(opt)
+
+
 def train_all_iterations() -> None:
-    """``create_train_val_dataloader`` returns too few epochs for ``total_iter`` iterations.
+    """``create_train_val_dataloader`` returns too few epochs for ``total_iter`` iterations, and only whole ones.
 
     It rounds the iterations of an epoch up, although the loader leaves the last incomplete batch out. A resumed run
-    starts at the epoch of its training state, however many iterations an epoch had then and has now.
+    starts at the image after those of its training state, however many iterations an epoch had then and has now.
     """
     original = train.create_train_val_dataloader
 
     @functools.wraps(original)
     def create_train_val_dataloader(opt: Dict[str, Any], logger: Any) -> Tuple[Any, ...]:
-        loader, sampler, val_loaders, epochs, total_iter = original(opt, logger)
-        if is_ours(opt):
-            epochs = _last_epoch(opt, loader, total_iter, logger)
-        return loader, sampler, val_loaders, epochs, total_iter
+        if not is_ours(opt):
+            return original(opt, logger)
+        space = original.__globals__
+        with replaced(space, **placing(space.get("build_dataloader"))):
+            loader, sampler, val_loaders, _, total_iter = original(opt, logger)
+        if not len(loader):
+            raise DataError(too_few_images(opt, len(loader.dataset)) or "datasets.train: no batch can be made")
+        resumed = opt.get(RESUMED_FROM, {"epoch": 0, "iter": 0})
+        position = start(loader, sampler, resumed["iter"], resumed["epoch"], resumed.get("data"))
+        opt[DATA_POSITION] = position
+        _log_start(position, total_iter, logger)
+        return loader, sampler, val_loaders, position.last_epoch(total_iter), total_iter
 
     rebind(original, create_train_val_dataloader)
 
 
-def _last_epoch(opt: Mapping[str, Any], loader: Any, total_iter: int, logger: Any) -> int:
-    """The number of the epoch that ends with iteration ``total_iter``, where ``train_pipeline`` stops."""
-    if not len(loader):
-        raise DataError(too_few_images(opt, len(loader.dataset)) or "datasets.train: no batch can be made")
-    resumed = opt.get(RESUMED_FROM, {"epoch": 0, "iter": 0})
-    missing = max(0, total_iter - resumed["iter"])
-    epochs = math.ceil(missing / len(loader))
-    if missing:
+def _log_start(position: DataPosition, total_iter: int, logger: Any) -> None:
+    if total_iter > position.iteration:
+        epochs = position.last_epoch(total_iter) - position.epoch + (position.left > 0)
+        within = f"; {position.done} images of the first are done" if position.done else ""
         logger.info(
-            f"Training from iteration {resumed['iter']} to {total_iter} takes {epochs} epochs of {len(loader)} full "
-            "batches; an incomplete last batch is left out."
+            f"Training from iteration {position.iteration} to {total_iter} takes {epochs} epochs of {position.length} "
+            f"full batches{within}; an incomplete last batch is left out."
         )
     else:
-        logger.warning(f"Nothing to train: iteration {resumed['iter']} is done, and train.total_iter is {total_iter}.")
-    return resumed["epoch"] + epochs - 1
+        logger.warning(
+            f"Nothing to train: iteration {position.iteration} is done, and train.total_iter is {total_iter}."
+        )
 
 
 def too_few_images(opt: Mapping[str, Any], images: int) -> Optional[str]:

@@ -2,10 +2,12 @@
 
 import copy
 import inspect
+import signal
+import weakref
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -13,6 +15,9 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
+from quantnas_sr.compat.resume import PROCESSES
+from quantnas_sr.compat.run_files import NETWORKS, prune
+from quantnas_sr.compat.training import DATA_POSITION
 from quantnas_sr.errors import CheckpointError, DataError
 from quantnas_sr.input_shapes import input_shape, run_fitting
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
@@ -20,14 +25,16 @@ from quantnas_sr.models.finite_steps import MAX_SKIPPED, FiniteSteps, Statistics
 from quantnas_sr.models.metrics import MetricsFile, plain
 from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
-from quantnas_sr.models.random_state import random_state, set_random_state
+from quantnas_sr.models.random_state import random_numbers_untouched, random_state, seed_by, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
+from quantnas_sr.models.saving import saved_whole
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.pth import read_pth
 from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.registration import METRIC_REGISTRY
 from quantnas_sr.system.allocator import keep_freed_memory
-from quantnas_sr.system.files import written_aside
+from quantnas_sr.system.distributed import of_all_processes
+from quantnas_sr.system.stopping import Stopping
 
 
 class ExperimentModel(SRModel):
@@ -36,9 +43,9 @@ class ExperimentModel(SRModel):
     Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last
     ``train: precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
 
-    A training state also holds the states of the random generators and of the gradient scaler, the best metrics, and
-    the options, so that a resumed run knows what has changed. The results of validations are in ``metrics.json`` in the
-    folder of the run.
+    A training state also holds the position in the data and the states of the random generators, of each process, the
+    state of the gradient scaler, the best metrics, and the options, so that a resumed run knows what has changed. The
+    results of validations are in ``metrics.json`` in the folder of the run.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -58,7 +65,28 @@ class ExperimentModel(SRModel):
         return super().model_to_device(self.precision.attach(net.to(memory_format=torch.channels_last)))
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """As BasicSR's, which calls this first in every iteration."""
+        """As BasicSR's, which calls this first in every iteration: here ends a run that was asked to stop.
+
+        Raises:
+            SystemExit: a signal has been received; the iterations that are done are saved.
+        """
+        self.stopping.listen()
+        number = self.stopping.agreed()
+        if number is not None:
+            self.stopping.close()
+            self._stop(current_iter - 1, signal.Signals(number))
+        self.step_learning_rate(current_iter, warmup_iter)
+
+    def _stop(self, done: int, received: signal.Signals) -> NoReturn:
+        position = self.opt.get(DATA_POSITION)
+        if done != self.saved_at:
+            self.save(position.at(done)[0] if position else 0, done)
+        way = "go on with the same command and --auto_resume" if done else "nothing is done yet"
+        get_root_logger().warning(f"Stopped by {received.name} after iteration {done}: {way}.")
+        raise SystemExit(128 + received)
+
+    def step_learning_rate(self, current_iter: int, warmup_iter: int) -> None:
+        """What BasicSR's ``update_learning_rate`` does."""
         self.iteration = current_iter
         self._statistics_before.keep()
         super().update_learning_rate(current_iter, warmup_iter)
@@ -71,24 +99,38 @@ class ExperimentModel(SRModel):
         self._statistics_are_current = False
         self.finite_steps = FiniteSteps(self.opt["train"].get("max_skipped", MAX_SKIPPED), self.say)
         self._statistics_before = StatisticsBefore(self.trained_networks())
+        self.stopping = Stopping()
+        weakref.finalize(self, self.stopping.close).atexit = False
+        #: The digests of the networks that have been saved since the last training state, by file name.
+        self.network_digests: Dict[str, str] = {}
+        #: The last iteration that has been saved, 0 before the first.
+        self.saved_at = 0
 
     def trained_networks(self) -> List[torch.nn.Module]:
         """The network and, where there is one, its moving average, without wrappers."""
         networks = [self.net_g, self.net_g_ema] if hasattr(self, "net_g_ema") else [self.net_g]
         return [self.get_bare_model(network) for network in networks]
 
+    @contextmanager
+    def randomness_untouched(self) -> Iterator[None]:
+        """Within the block nothing takes from the random numbers of the training, which then go on as before."""
+        with random_numbers_untouched():
+            yield
+
     def recompute_statistics(self) -> None:
         """Make the statistics of batch normalisation those of the weights as they are. All processes call this."""
         if not self.is_train or self._statistics_are_current:
             return
-        for network in self.trained_networks():
-            self.recent_batches.recompute(network)
+        with self.randomness_untouched():
+            for network in self.trained_networks():
+                self.recent_batches.recompute(network)
         self._statistics_are_current = True
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
-        """As BasicSR's, with the statistics that belong to the weights."""
+        """As BasicSR's, with the statistics that belong to the weights; the training's random numbers are untouched."""
         self.recompute_statistics()
-        super().validation(dataloader, current_iter, tb_logger, save_img)
+        with self.randomness_untouched():
+            super().validation(dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """As BasicSR's, with the statistics that belong to the weights.
@@ -100,6 +142,9 @@ class ExperimentModel(SRModel):
         for network in self.trained_networks():
             check_finite(network.state_dict(), f"iteration {self.iteration}: no checkpoint is written")
         super().save(epoch, current_iter)
+        self.saved_at = current_iter
+        if current_iter == -1:
+            self.stopping.close()
 
     def optimize_parameters(self, current_iter: int) -> None:
         """BasicSR's training step, in the precision of ``train: amp``; none where it would not be finite.
@@ -197,6 +242,8 @@ class ExperimentModel(SRModel):
             raise CheckpointError(
                 f"{load_path}: its weights do not fit the network of the options: {problem}"
             ) from None
+        if net is getattr(self, "net_g_ema", None) and self.opt["path"].get("resume_state"):
+            _copy_exactly(content.get(param_key), net)
 
     def setup_optimizers(self) -> None:
         """BasicSR's own; quantization steps apart, and gradients clipped by norm (``train: step_lr, grad_clip``)."""
@@ -219,17 +266,6 @@ class ExperimentModel(SRModel):
 
             self.optimizer_g.register_step_pre_hook(clip)
 
-    @contextmanager
-    def _saved_aside(self, folder: str, name: str) -> Iterator[Path]:
-        """Let BasicSR save ``name`` in a folder aside, then put it in its place."""
-        final = Path(self.opt["path"][folder])
-        with written_aside(final / name) as aside:
-            self.opt["path"][folder] = str(aside.parent)
-            try:
-                yield aside
-            finally:
-                self.opt["path"][folder] = str(final)
-
     @master_only
     def save_network(self, net, net_label: str, current_iter: int, param_key="params") -> None:
         """As BasicSR's, in one step; the last network of a run with its expanded weights folded."""
@@ -237,27 +273,45 @@ class ExperimentModel(SRModel):
         if current_iter == -1:
             net = [without_expansion(self.get_bare_model(one)) for one in (net if isinstance(net, list) else [net])]
             param_key = param_key if isinstance(param_key, list) else [param_key]
-        with self._saved_aside("models", f"{net_label}_{label}.pth"):
+        name = f"{net_label}_{label}.pth"
+        with saved_whole(self.opt, "models", name) as saved:
             super().save_network(net, net_label, current_iter, param_key)
+        self.network_digests[name] = saved.digest
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """As BasicSR's, in one step, with what a resumed run needs to be the same run. All processes call this."""
+        if current_iter != -1:
+            first, *others = of_all_processes(self.own_state(current_iter))
+            self._write_training_state(epoch, current_iter, {**first, PROCESSES: [{}, *others]})
+
+    def own_state(self, current_iter: int) -> Dict[str, Any]:
+        """What each process has its own of: random generators, position in the data, batches."""
+        position = self.opt.get(DATA_POSITION)
+        return {
+            "random": random_state(),
+            "data": position and position.state_dict(current_iter),
+            "recent_batches": self.recent_batches.state_dict(),
+            "finite_steps": self.finite_steps.state_dict(),
+            **self.extra_state(),
+        }
 
     @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """As BasicSR's, in one step, with what a resumed run needs to be the same run."""
-        if current_iter == -1:
-            return
-        with self._saved_aside("training_states", f"{current_iter}.state") as aside:
+    def _write_training_state(self, epoch: int, current_iter: int, of_processes: Dict[str, Any]) -> None:
+        more = {
+            "gradient_scaler": self.precision.scaler.state_dict(),
+            "best_metric_results": plain(getattr(self, "best_metric_results", {})),
+            "options": self.recorded_options,
+            "optimizer_types": [type(optimizer).__name__ for optimizer in self.optimizers],
+            "parameter_names": self.parameter_names(),
+            NETWORKS: self.network_digests,
+            **of_processes,
+        }
+        with saved_whole(self.opt, "training_states", f"{current_iter}.state", more):
             super().save_training_state(epoch, current_iter)
-            state = read_pth(aside)
-            state["random"] = random_state()
-            state["gradient_scaler"] = self.precision.scaler.state_dict()
-            state["best_metric_results"] = plain(getattr(self, "best_metric_results", {}))
-            state["options"] = self.recorded_options
-            state["optimizer_types"] = [type(optimizer).__name__ for optimizer in self.optimizers]
-            state["parameter_names"] = self.parameter_names()
-            state["recent_batches"] = self.recent_batches.state_dict()
-            state["finite_steps"] = self.finite_steps.state_dict()
-            state.update(self.extra_state())
-            torch.save(state, aside)
+        self.network_digests = {}
+        keep = self.opt["logger"].get("keep_checkpoints")
+        if keep:
+            prune(self.opt, keep, current_iter)
 
     def parameter_names(self) -> List[Names]:
         """The names of the parameters of every optimizer, by group."""
@@ -274,7 +328,7 @@ class ExperimentModel(SRModel):
             OptionError: the training state is that of another kind of model.
         """
         super().resume_training({**resume_state, **resumed_states(self, resume_state, self.say)})
-        self.iteration = resume_state.get("iter")
+        self.iteration = self.saved_at = resume_state["iter"]
         if resume_state.get("gradient_scaler"):
             self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):
@@ -284,6 +338,8 @@ class ExperimentModel(SRModel):
             self.finite_steps.load_state_dict(resume_state["finite_steps"])
         if "random" in resume_state:
             set_random_state(resume_state["random"])
+        elif self.opt["rank"]:  # the run had fewer processes
+            seed_by(self.opt["manual_seed"], self.opt["rank"], resume_state["iter"])
 
     def say(self, line: str) -> None:
         """Log what a resumed run does about options that have changed."""
@@ -326,6 +382,15 @@ class ExperimentModel(SRModel):
     def experiment_folder(self) -> Path:
         """``experiments/<name>``."""
         return Path(self.opt["path"]["models"]).parent
+
+
+@torch.no_grad()
+def _copy_exactly(saved: Any, average: torch.nn.Module) -> None:
+    """Let a moving average go on as it was: loading turns an average of quantization steps into a step."""
+    own = average.state_dict()
+    for name, value in (saved or {}).items():
+        if isinstance(value, Tensor) and name in own and own[name].shape == value.shape:
+            own[name].copy_(value)
 
 
 def _compares_with_gt(metric: Dict[str, Any]) -> bool:

@@ -69,12 +69,12 @@ class QuantNASModel(ExperimentModel):
         self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)
         self._calibration_batches: List[Dict[str, Any]] = []
 
-    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+    def step_learning_rate(self, current_iter: int, warmup_iter: int) -> None:
         """As BasicSR's, without torch's warning that the optimizer has not stepped, which is right in a calibration."""
         with warnings.catch_warnings():
             if self.phases.calibrates(current_iter - 1):
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-            super().update_learning_rate(current_iter, warmup_iter)
+            super().step_learning_rate(current_iter, warmup_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """A step of the weights, quantized or in the warm-up; or a calibration pass, which trains nothing."""

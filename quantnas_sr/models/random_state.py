@@ -1,10 +1,12 @@
 """The state of all random generators that a training uses, as plain data and tensors."""
 
 import random
-from typing import Any, Dict
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator
 
 import numpy as np
 import torch
+from basicsr.utils import set_random_seed
 
 
 def random_state() -> Dict[str, Any]:
@@ -29,3 +31,18 @@ def set_random_state(state: Dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def seed_by(*numbers: int) -> None:
+    """Seed all generators by these numbers together."""
+    set_random_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
+@contextmanager
+def random_numbers_untouched() -> Iterator[None]:
+    """After the block all generators are as they were before it."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)

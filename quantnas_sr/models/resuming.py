@@ -124,7 +124,7 @@ def replay_schedule(model: Any, iteration: int, warmup_iter: int) -> None:
     Iterations at which no rate jumps are passed over; the rates are those of going through all of them.
 
     Args:
-        model: with ``schedulers`` and BasicSR's ``update_learning_rate``.
+        model: an `ExperimentModel`.
         iteration: number of iterations that are done.
         warmup_iter: of the options; -1 for none.
     """
@@ -137,7 +137,7 @@ def replay_schedule(model: Any, iteration: int, warmup_iter: int) -> None:
             if event > 1:
                 for scheduler in model.schedulers:
                     scheduler.last_epoch = event - 2
-            model.update_learning_rate(event, warmup_iter)
+            model.step_learning_rate(event, warmup_iter)
 
 
 def _jumps(scheduler: Any, iteration: int) -> Iterable[int]:

@@ -120,10 +120,10 @@ class QuantNASSearchModel(ExperimentModel):
         with self._weights_optimizer_only():
             super().setup_schedulers()
 
-    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+    def step_learning_rate(self, current_iter: int, warmup_iter: int) -> None:
         """Step and warm up the weights' rate."""
         with self._weights_optimizer_only():
-            super().update_learning_rate(current_iter, warmup_iter)
+            super().step_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: Dict[str, Any]) -> None:
         """Take a batch of `QuantNASSearchDataset`, or of a validation set."""
@@ -193,18 +193,24 @@ class QuantNASSearchModel(ExperimentModel):
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the current genotype, networks and training state."""
         self.recompute_statistics()
-        genotype = self.genotype(current_iter)
-        self._save_genotype(genotype, current_iter)
-        if self.last_batch is not None:
-            with self._random_numbers_untouched():
+        with self.randomness_untouched():
+            genotype = self.genotype(current_iter)
+            self._save_genotype(genotype, current_iter)
+            if self.last_batch is not None:
+                torch.manual_seed(self.opt["manual_seed"])
                 self.save_network(self._derived(genotype, self.last_batch), "net_derived", current_iter)
         super().save(epoch, current_iter)
 
     @contextmanager
-    def _random_numbers_untouched(self) -> Iterator[None]:
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(self.opt["manual_seed"])
-            yield
+    def randomness_untouched(self) -> Iterator[None]:
+        """As for every model, and the pools of noise are left as they are."""
+        pools = [(pool, dict(vars(pool))) for pool in noise_pools(self.supernet)]
+        with super().randomness_untouched():
+            try:
+                yield
+            finally:
+                for pool, before in pools:
+                    vars(pool).update(before)
 
     def _derived(self, genotype: Any, batch: Tensor) -> nn.Module:
         """The network of a genotype; a batch sets those steps of activations that the search does not train."""
@@ -293,7 +299,8 @@ class QuantNASSearchModel(ExperimentModel):
         derive the network, whose statistics are averaged over them; the first one alone validates it.
         """
         self.recompute_statistics()
-        with self._random_numbers_untouched():
+        with self.randomness_untouched():
+            torch.manual_seed(self.opt["manual_seed"])
             batch = next(iter(dataloader))["lq"] if self.last_batch is None else self.last_batch
             self._to_validate = self._derived(self.genotype(current_iter), batch)
             super().validation(dataloader, current_iter, tb_logger, save_img)

@@ -14,6 +14,7 @@ from basicsr.utils import options as basicsr_options
 
 from quantnas_sr.compat.data import check_scales, take_luma_of_bgr
 from quantnas_sr.compat.replacing import rebind
+from quantnas_sr.compat.training import SEED_IS_DRAWN
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.options import base
 from quantnas_sr.options.check import check
@@ -114,6 +115,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
             to_numbers(opt)
             check(opt)
             check_weights(opt)
+            opt[SEED_IS_DRAWN] = (raw or {}).get("manual_seed") is None
         else:
             read_numbers(opt.get("train"))
         return opt, args

@@ -143,6 +143,10 @@ LOGGER: Table = {
     "use_tb_logger": Key(SWITCH, "whether TensorBoard files are written", "train"),
     "wandb": Key(optional(MAPPING), "Weights & Biases: `project`, `resume_id`"),
 }
+#: Of ``logger:``, what our models read beside it.
+OUR_LOGGER: Table = {
+    "keep_checkpoints": Key(optional(whole(at_least=1)), "checkpoints that are kept, the newest ones"),
+}
 WANDB: Table = {
     "project": Key(optional(TEXT), "name of a project; ~ for none"),
     "resume_id": Key(optional(TEXT), "a run to go on with"),

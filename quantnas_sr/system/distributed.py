@@ -1,4 +1,6 @@
-"""Tensors that processes which train together agree on. Without such processes nothing happens."""
+"""What processes that train together tell each other. Without such processes nothing happens."""
+
+from typing import Any, List
 
 from torch import Tensor, distributed
 
@@ -29,3 +31,11 @@ def true_in_all_processes(flag: Tensor) -> bool:
         flag = flag.int()
         distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
     return bool(flag)
+
+
+def of_all_processes(value: Any) -> List[Any]:
+    """The values of all processes, by rank: plain data and tensors. All processes must call this."""
+    values = [value] * processes()
+    if processes() > 1:
+        distributed.all_gather_object(values, value)
+    return values

@@ -231,9 +231,9 @@ def test_every_key_of_ours_is_in_the_table_of_the_documentation():
 
     from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
-    from quantnas_sr.options.tables import QAT_TRAIN, SEARCH_DATASET, SEARCH_TRAIN, SR_TRAIN, TEACHER
+    from quantnas_sr.options.tables import OUR_LOGGER, QAT_TRAIN, SEARCH_DATASET, SEARCH_TRAIN, SR_TRAIN, TEACHER
 
-    keys = {*SEARCH_DATASET, *SEARCH_TRAIN, *QAT_TRAIN, *TEACHER} - set(SR_TRAIN)
+    keys = {*SEARCH_DATASET, *SEARCH_TRAIN, *QAT_TRAIN, *TEACHER, *OUR_LOGGER} - set(SR_TRAIN)
     for registry, name in (
         (ARCH_REGISTRY, "QuantNASSupernet"),
         (ARCH_REGISTRY, "QuantNASBasic"),

@@ -169,13 +169,23 @@ def test_search_and_training_in_mixed_precision(amp, mode, project):
     assert bool(state["gradient_scaler"]) == (amp == "float16")
 
 
-def test_a_search_runs_in_two_processes(project):
-    changes = {**SMALL_BASIC, "name": "two", "val.val_freq": 2, "train.alpha_warmup": 0.5}
-    changes["network_g.selector"] = "sample"
+def test_a_search_in_two_processes_resumed_is_the_uninterrupted_one(project):
+    changes = {**SMALL_BASIC, "name": "two", "val.val_freq": 2, "train.alpha_warmup": 0.1, "train.total_iter": 3}
+    changes.update({"network_g.selector": "sample", "logger.save_checkpoint_freq": 1, "train.scheduler.periods": [3]})
     options = project.write("two.yml", project.options("search_basic_x4.yml", changes))
     script = [str(ROOT / "quantnas_sr/train.py"), "-opt", options, "--launcher", "pytorch"]
     run_in_parallel(2, project.folder, *script)
-    assert (project.folder / "experiments/two/genotype.yml").is_file()
+    folder = project.folder / "experiments/two"
+    state = torch.load(folder / "training_states/1.state", weights_only=True)
+    other = state["processes"][1]
+    assert not torch.equal(state["random"]["torch"], other["random"]["torch"]), "each draws its own noise"
+    assert not torch.equal(state["recent_batches"][0], other["recent_batches"][0])
+    files = [folder / "models/net_g_latest.pth", folder / "genotype.yml"]
+    whole = [path.read_bytes() for path in files]
+    for iteration in (2, 3):
+        (folder / f"training_states/{iteration}.state").unlink()
+    run_in_parallel(2, project.folder, *script, "--auto_resume")
+    assert [path.read_bytes() for path in files] == whole
 
 
 PLAIN_TRAIN = """

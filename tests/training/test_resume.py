@@ -96,21 +96,29 @@ def test_a_search_resumed_at_any_iteration_is_the_uninterrupted_one(changes, tmp
         assert model.lines == []
 
 
-def test_a_resumed_pipeline_is_the_uninterrupted_one(tmp_path, monkeypatch, capfd):
-    """One image, whole: the order of the images, which a resume starts anew, makes no difference."""
-    run = Pipeline(tmp_path, 1, monkeypatch, capfd)
-    data = {"batch_size_per_gpu": 1, "gt_size": 16, "use_hflip": False, "use_rot": False}
-    changes = {f"datasets.train.{key}": value for key, value in data.items()}
-    changes.update({"train.total_iter": 10, "train.fp_warmup": 0.3, "logger.save_checkpoint_freq": 3})
-    assert run.run("train", run.options(changes))[0] == 0
-    latest = tmp_path / "experiments/run/models/net_g_latest.pth"
-    whole = torch.load(latest, weights_only=True)["params"]
-    for name in ("training_states/6.state", "training_states/9.state"):
-        (tmp_path / "experiments/run" / name).unlink()
-    latest.unlink()
-    assert run.run("train", run.options(changes), "--auto_resume")[0] == 0
-    again = torch.load(latest, weights_only=True)["params"]
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+RUNS = {
+    "training": {"train.ema_decay": 0.9, "train.fp_warmup": 0.3, "manual_seed": None},
+    "prefetched by a thread": {"datasets.train.prefetch_mode": "cpu", "datasets.train.batch_size_per_gpu": 3},
+    "search": {"datasets.train.type": "QuantNASSearchDataset", "train.total_iter": 7},
+}
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=list(RUNS))
+def test_a_resumed_pipeline_is_the_uninterrupted_one(changes, tmp_path, monkeypatch, capfd):
+    """In the middle of the second epoch, with crops and flips; seven images, each twice in an epoch."""
+    run, search = Pipeline(tmp_path, 7, monkeypatch, capfd), "datasets.train.type" in changes
+    changes = {"train.total_iter": 11, "datasets.train.dataset_enlarge_ratio": 2, **changes}
+    opt = run.options({"logger.save_checkpoint_freq": 2, **changes}, search)
+    assert run.run("train", opt)[0] == 0
+    folder = tmp_path / "experiments/run"
+    files = [folder / "models/net_g_latest.pth", *folder.glob("genotype.yml")]
+    whole = [path.read_bytes() for path in files]
+    last = max(run.states())
+    (folder / f"training_states/{last}.state").unlink()
+    files[0].unlink()
+    code, log = run.run("train", opt, "--auto_resume")
+    assert code == 0 and f"iter: {last - 2}." in log
+    assert [path.read_bytes() for path in files] == whole
 
 
 # --- a phase that is over stays over

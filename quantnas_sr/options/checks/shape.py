@@ -42,7 +42,7 @@ def check_shape(opt: Any, is_train: bool) -> None:
         check_section(opt["train"], _train_table(opt["model_type"]), "train", is_train, strict)
         if strict and opt["train"].get("teacher") is not None:
             check_section(opt["train"]["teacher"], tables.TEACHER, "train.teacher", is_train)
-        check_section(opt["logger"], tables.LOGGER, "logger", is_train, strict)
+        check_section(opt["logger"], {**tables.LOGGER, **tables.OUR_LOGGER}, "logger", is_train, strict)
         if opt["logger"].get("wandb") is not None:
             check_section(opt["logger"]["wandb"], tables.WANDB, "logger.wandb", is_train, strict)
     if opt.get("val") is not None:
