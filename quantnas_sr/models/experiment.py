@@ -1,16 +1,13 @@
 """What both models add to BasicSR's: files that are never half-written, and a state that a run can go on from."""
 
 import copy
-import inspect
 import signal
 import weakref
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
 
 import torch
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor
@@ -18,34 +15,32 @@ from torch import Tensor
 from quantnas_sr.compat.resume import PROCESSES
 from quantnas_sr.compat.run_files import NETWORKS, prune
 from quantnas_sr.compat.training import DATA_POSITION
-from quantnas_sr.errors import CheckpointError, DataError
-from quantnas_sr.input_shapes import input_shape, run_fitting
+from quantnas_sr.errors import CheckpointError
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
 from quantnas_sr.models.finite_steps import MAX_SKIPPED, FiniteSteps, StatisticsBefore, check_finite, watched
-from quantnas_sr.models.metrics import MetricsFile, plain
+from quantnas_sr.models.metrics import plain
 from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
-from quantnas_sr.models.random_state import random_numbers_untouched, random_state, seed_by, set_random_state
 from quantnas_sr.models.resuming import recorded_options, resumed_states
 from quantnas_sr.models.saving import saved_whole
 from quantnas_sr.models.step_rates import separate_steps
+from quantnas_sr.models.validation import ValidatingModel
 from quantnas_sr.pth import read_pth
 from quantnas_sr.quantization.expansion import without_expansion
-from quantnas_sr.registration import METRIC_REGISTRY
 from quantnas_sr.system.allocator import keep_freed_memory
 from quantnas_sr.system.distributed import of_all_processes
+from quantnas_sr.system.random_state import random_numbers_untouched, random_state, seed_by, set_random_state
 from quantnas_sr.system.stopping import Stopping
 
 
-class ExperimentModel(SRModel):
-    """`SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
+class ExperimentModel(ValidatingModel):
+    """BasicSR's `SRModel` in channels-last order and in mixed precision, whose checkpoints are written in one step.
 
     Before every validation and checkpoint the statistics of batch normalisation are computed anew over the last
     ``train: precise_bn`` training batches, those of the moving average, too (see `batch_statistics`).
 
     A training state also holds the position in the data and the states of the random generators, of each process, the
-    state of the gradient scaler, the best metrics, and the options, so that a resumed run knows what has changed. The
-    results of validations are in ``metrics.json`` in the folder of the run.
+    state of the gradient scaler, the best metrics, and the options, so that a resumed run knows what has changed.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -54,10 +49,7 @@ class ExperimentModel(SRModel):
         self.precision = MixedPrecision(amp or "none", device_type)
         if opt["is_train"] and device_type == "cpu":
             keep_freed_memory()
-        #: Number of iterations that the weights have been trained for; None in a test run and before the first.
-        self.iteration: Optional[int] = None
         self.recorded_options = recorded_options(opt)
-        self.metrics_file = MetricsFile(Path(opt["path"].get("visualization", "")).parent, opt.get("name", ""))
         super().__init__(opt)
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
@@ -184,38 +176,6 @@ class ExperimentModel(SRModel):
         vars(self).pop("gt", None)
         super().feed_data(data)
         self.lq = self.lq.contiguous(memory_format=torch.channels_last)
-
-    def test(self) -> None:
-        """As BasicSR's, for images of any size: padded where the network needs it, and the output cropped."""
-        image = self.lq
-
-        def run(x: Tensor) -> Tensor:
-            self.lq = x
-            super(ExperimentModel, self).test()
-            return self.output
-
-        try:
-            self.output = run_fitting(run, image, lambda: self._size_multiple)
-        finally:
-            self.lq = image
-
-    @cached_property
-    def _size_multiple(self) -> int:
-        network = getattr(self, "net_g_ema", self.net_g)
-        found = input_shape(self.get_bare_model(network))
-        return found.multiple if found else 1
-
-    def get_current_visuals(self) -> Dict[str, Tensor]:
-        """As BasicSR's.
-
-        Raises:
-            DataError: the validation has metrics that compare with GT, and the image has none.
-        """
-        visuals = super().get_current_visuals()
-        metrics = (self.opt["val"].get("metrics") or {}).values()
-        if "gt" not in visuals and any(_compares_with_gt(metric) for metric in metrics):
-            raise DataError("val.metrics: they compare with GT, and the images of the dataset have none")
-        return visuals
 
     def load_network(self, net, load_path, strict=True, param_key="params") -> None:
         """As BasicSR's, for bare weights and for checkpoints whatever key the options name.
@@ -355,29 +315,6 @@ class ExperimentModel(SRModel):
             for dataset, records in best.items()
         }
 
-    def _initialize_best_metric_results(self, dataset_name: str) -> None:
-        """As BasicSR's, where the options have metrics that an earlier part of the run did not have, too."""
-        earlier = getattr(self, "best_metric_results", {}).pop(dataset_name, {})
-        super()._initialize_best_metric_results(dataset_name)
-        records = self.best_metric_results[dataset_name]
-        records.update({metric: record for metric, record in earlier.items() if metric in records})
-
-    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """As BasicSR's, under the number of iterations that the weights have had, and with ``metrics.json``.
-
-        Without the DDP wrapper: one process validates, and must not wait for the others' buffers.
-        """
-        if self.iteration is not None:
-            current_iter = self.iteration  # BasicSR counts on after the last one
-        wrapped, self.net_g = self.net_g, self.get_bare_model(self.net_g)
-        try:
-            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            self.net_g = wrapped
-        if self.opt["val"].get("metrics") is not None:
-            name = dataloader.dataset.opt["name"]
-            self.metrics_file.record(name, self.metric_results, self.iteration, self.best_metric_results[name])
-
     @property
     def experiment_folder(self) -> Path:
         """``experiments/<name>``."""
@@ -391,7 +328,3 @@ def _copy_exactly(saved: Any, average: torch.nn.Module) -> None:
     for name, value in (saved or {}).items():
         if isinstance(value, Tensor) and name in own and own[name].shape == value.shape:
             own[name].copy_(value)
-
-
-def _compares_with_gt(metric: Dict[str, Any]) -> bool:
-    return "img2" in inspect.signature(METRIC_REGISTRY.find(metric["type"])).parameters

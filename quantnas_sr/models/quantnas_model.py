@@ -14,9 +14,9 @@ from quantnas_sr.errors import NetworkError
 from quantnas_sr.losses.teacher import TaughtLoss
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
-from quantnas_sr.models.random_state import random_state, set_random_state
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 from quantnas_sr.registration import MODEL_REGISTRY
+from quantnas_sr.system.random_state import random_state, set_random_state
 
 #: By default the images of so many iterations, or of a tenth of the training where that is less, set the steps of
 #: activations.
