@@ -41,7 +41,8 @@ def nameable(arch: Any, where: str = "arch") -> Any:
     cls = ARCH_REGISTRY.find(name)
     module = str(getattr(cls, "__module__", ""))
     ours, basicsrs = module.startswith("quantnas_sr."), _BASICSR.fullmatch(module)
-    if (ours and name.removesuffix(SUFFIX) not in OURS) or (basicsrs and name not in OF_BASICSR):
+    theirs = name[: -len("_basicsr")] if name.endswith("_basicsr") else name
+    if (ours and name.removesuffix(SUFFIX) not in OURS) or (basicsrs and theirs not in OF_BASICSR):
         allowed = ", ".join(sorted((*OURS, *OF_BASICSR)))
         raise OptionError(f"{where}: a file may not name {name}. Allowed: {allowed}, or a network of your own project")
     given = {**_defaults(cls), **arch}

@@ -288,7 +288,8 @@ class ExperimentModel(ValidatingModel):
             OptionError: the training state is that of another kind of model.
         """
         super().resume_training({**resume_state, **resumed_states(self, resume_state, self.say)})
-        self.iteration = self.saved_at = resume_state["iter"]
+        self.iteration = resume_state.get("iter")
+        self.saved_at = self.iteration or 0
         if resume_state.get("gradient_scaler"):
             self.precision.scaler.load_state_dict(resume_state["gradient_scaler"])
         if resume_state.get("best_metric_results"):

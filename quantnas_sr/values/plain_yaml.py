@@ -69,7 +69,7 @@ def read_document(path: Union[str, Path]) -> Document:
         OSError: the file cannot be read.
         PlainYamlError: it is not YAML of plain data.
     """
-    return parse_document(read_text(path))
+    return parse_document(text_of(path))
 
 
 def read_yaml(path: Union[str, Path]) -> Any:
@@ -101,7 +101,7 @@ def parse_document(text: str) -> Document:
     return in_one_line(parse)
 
 
-def read_text(path: Union[str, Path]) -> str:
+def text_of(path: Union[str, Path]) -> str:
     """The text of a file in UTF-8.
 
     Raises:

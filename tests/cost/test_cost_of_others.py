@@ -210,7 +210,7 @@ def test_an_older_file_of_bits_by_layer_is_read_and_names_what_lacks_for_its_cos
             b"\x08\xff",
             "net.onnx: does not describe a network. Allowed: the .pth of a trained network, a geno",
         ),
-        ("train.yml", b"name: x\ndatasets: {}\n", "train.yml: network_g: None is not a mapping with the key 'type'"),
+        ("train.yml", b"name: x\ndatasets: {}\n", "train.yml: network_g: null is not a mapping with the key 'type'"),
         (
             "x.yml",
             b"fea_conv: 4\norigin: {arch: {type: RFDM}}\n",

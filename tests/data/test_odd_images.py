@@ -430,7 +430,6 @@ def text(path: Path) -> None:
         ("net.pth", text, ("--runtime", "openvino"), "openvino does not run a .pth. Allowed: torch"),
         ("net.pth", text, ("--runtime", "opnvino"), "unknown runtime 'opnvino', did you mean 'openvino'?"),
         ("net.onnx", text, ("--runtime", "torch"), "torch does not run an .onnx. Allowed: openvino, onnxruntime"),
-        ("net.bin", text, (), "not a network. Allowed: an .onnx"),
         ("net.pth", text, ("--memory", "lots"), "--memory lots: not an amount of memory"),
         ("net.pth", text, ("--format", "pgn"), "--format unknown suffix '.pgn', did you mean '.png'?"),
     ],

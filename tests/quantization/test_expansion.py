@@ -9,6 +9,7 @@ from tiny_training import assert_same, new_model, options, resumed, train
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.cost import count
 from quantnas_sr.errors import OptionError
+from quantnas_sr.pth import DIGEST
 from quantnas_sr.quantization.expansion import is_expanded, without_expansion
 from quantnas_sr.search_space import Choice, DerivedNetwork
 
@@ -96,7 +97,7 @@ def test_the_last_checkpoint_of_a_training_holds_the_sums(opt, tmp_path):
     model.save(0, 9)
     model.save(-1, -1)
     latest = torch.load(tmp_path / "models/net_g_latest.pth", weights_only=True)
-    assert set(latest) == {"params", "params_ema"}
+    assert set(latest) == {"params", "params_ema", DIGEST}
     assert not [key for state in latest.values() for key in state if "parametrizations" in key]
     x = torch.rand(1, 3, 8, 8)
     for key in latest:

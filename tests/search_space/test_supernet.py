@@ -419,7 +419,7 @@ BAD_OPTIONS = [
     ({"num_feat": 13}, r"slot head_0 \(3 -> 13 channels\): .* 13 channels are not divisible by 3 groups"),
     ({"num_feat": 0}, "num_feat: 0 is not a whole number above 0"),
     ({"num_feat": "12"}, "num_feat: '12' is not a whole number"),
-    ({"num_feat": True}, "num_feat: True is not a whole number"),
+    ({"num_feat": True}, "num_feat: true is not a whole number"),
     ({"num_block": 0}, "num_block: 0 is not a whole number above 0"),
     ({"candidates": "bigg"}, "unknown candidates 'bigg', did you mean 'big'"),
     ({"candidates": {"bodi": ["simple_3x3"]}}, "candidates: unknown kind of slot 'bodi', did you mean 'body'"),
