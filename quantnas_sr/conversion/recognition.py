@@ -14,6 +14,7 @@ from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError,
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.pth import check_state, key_of, read_pth
+from quantnas_sr.registration import SUFFIX
 from quantnas_sr.values.plain_yaml import PlainYamlError, parse_yaml
 
 
@@ -62,7 +63,7 @@ def _of_description(path: Path, state: Mapping[str, Any]) -> Recognized:
     if not isinstance(network, QuantizedArch) or any(network.quantized_layers()):
         raise CheckpointError(f"{path}: is quantized already; `quantnas export` writes it as an integer file")
     arch = network.arguments["arch"]
-    return Recognized(arch, network.network.state_dict(), str(arch["type"]))
+    return Recognized(arch, network.network.state_dict(), str(arch["type"]).removesuffix(SUFFIX))
 
 
 def _by_spandrel(path: Path, state: Any = None) -> Recognized:

@@ -299,7 +299,7 @@ class ExperimentModel(ValidatingModel):
             self.finite_steps.load_state_dict(resume_state["finite_steps"])
         if "random" in resume_state:
             set_random_state(resume_state["random"])
-        elif self.opt["rank"]:  # the run had fewer processes
+        elif self.opt.get("rank"):  # the run had fewer processes
             seed_by(self.opt["manual_seed"], self.opt["rank"], resume_state["iter"])
 
     def say(self, line: str) -> None:
