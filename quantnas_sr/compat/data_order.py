@@ -6,6 +6,7 @@ epoch alone: neither on the number of workers, nor on how they are prefetched, n
 """
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
@@ -87,7 +88,7 @@ def placing(build: Callable[..., DataLoader]) -> Dict[str, Any]:
             return build(dataset, options, *args, **kwargs)
         loader = build(SeededDataset(dataset, kwargs.get("seed") or 0), options, *args, **kwargs)
         loader.generator = torch.Generator()  # by default every epoch takes a number from the training's generator
-        loader.worker_init_fn = functools.partial(patient, loader.worker_init_fn)
+        loader.worker_init_fn = functools.partial(patient, loader.worker_init_fn, os.getpid())
         return loader
 
     return {"EnlargedSampler": PlacedSampler, "build_dataloader": build_dataloader}

@@ -72,13 +72,14 @@ class Stopping:
         return number
 
 
-def patient(start: Optional[Callable[[int], None]], worker: int) -> None:
+def patient(start: Optional[Callable[[int], None]], parent: int, worker: int) -> None:
     """The ``worker_init_fn`` of a data loader whose workers leave such signals to their parent, which alone ends them.
 
     Clusters and terminals signal all processes of a job, and an iteration can only end with its data.
 
     Args:
         start: the ``worker_init_fn`` in whose place this is.
+        parent: the process whose data they load. A worker that was not forked from it may have another one above it.
         worker: its number.
     """
     for number in SIGNALS:
@@ -86,12 +87,12 @@ def patient(start: Optional[Callable[[int], None]], worker: int) -> None:
             signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_end_by, args=(parent,), daemon=True).start()
     if start is not None:
         start(worker)
 
 
-def _end_with_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+def _end_by(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
