@@ -14,7 +14,7 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader, Dataset
 
-from quantnas_sr.system.seeded_dataset import Place, SeededDataset
+from quantnas_sr.system.seeded_images import Place, SeededDataset
 from quantnas_sr.system.stopping import patient
 
 
