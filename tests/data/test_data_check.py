@@ -11,6 +11,7 @@ from PIL import Image
 
 import quantnas_sr  # noqa: F401  (BasicSR can be imported after it)
 from quantnas_sr.data.check import check_paired_dataset
+from quantnas_sr.data.pairs import some
 from quantnas_sr.errors import DataError
 
 Sizes = Dict[str, Tuple[int, int]]
@@ -354,3 +355,7 @@ def test_many_headers_are_read_quickly(tmp_path: Path) -> None:
     start = time.process_time()
     assert complaint(options(tmp_path)) is None
     assert time.process_time() - start < 5
+
+
+def test_names_with_characters_that_no_terminal_shows_are_shown_by_their_codes():
+    assert some(["a\0b", "line\nline", "größe"]) == "a\\x00b, größe, line\\nline"
