@@ -29,8 +29,8 @@ def test_a_file_that_crashes_openvino_is_one_line(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     pytest.importorskip("onnx")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks/torture"))
-    from forked import random_of
     from fuzz_onnx import Networks
+    from fuzzing import random_of
 
     networks = Networks()
     networks.prepare(tmp_path)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Callable, Dict, List
 
 import torch
-from fuzzing import main
+from fuzzing import OF_TEXT, main
 from mutations import mutated, mutated_bytes, mutated_text, odd_value
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
@@ -59,6 +59,7 @@ class Checkpoints:
     """Files of weights."""
 
     name = "checkpoints"
+    limits = OF_TEXT
 
     def prepare(self, folder: Path) -> None:
         """Checkpoints of quantized and of derived networks, and bare weights."""

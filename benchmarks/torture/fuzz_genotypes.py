@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Callable
 
-from fuzzing import main
+from fuzzing import OF_TEXT, main
 from mutations import from_yaml, mutated, mutated_bytes, mutated_text, to_yaml
 
 from quantnas_sr.mixed_precision.bits_by_layer import BitsByLayer
@@ -21,6 +21,7 @@ class Genotypes:
     """Files that a search writes."""
 
     name = "genotypes"
+    limits = OF_TEXT
 
     def prepare(self, folder: Path) -> None:
         """The genotypes of three spaces, and bit widths by layer."""

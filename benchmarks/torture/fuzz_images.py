@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Callable, List
 
 import cv2
-import forked
+import fuzzing
 import numpy as np
 from broken_bytes import mutated
 from PIL import Image, features
@@ -27,6 +27,7 @@ class Images:
     """One image in many formats."""
 
     name = "images"
+    limits = fuzzing.Limits()
 
     def prepare(self, folder: Path) -> None:
         """Write the whole files."""
@@ -111,4 +112,4 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    forked.main(Images())
+    fuzzing.main(Images())

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Callable
 
-import forked
+import fuzzing
 import lmdb
 from broken_bytes import mutated
 
@@ -20,6 +20,7 @@ class Lmdbs:
     """An LMDB of images."""
 
     name = "LMDBs"
+    limits = fuzzing.Limits()
 
     def prepare(self, folder: Path) -> None:
         """Write the whole one."""
@@ -60,4 +61,4 @@ def _page_damaged(rng: Random, data: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    forked.main(Lmdbs())
+    fuzzing.main(Lmdbs())

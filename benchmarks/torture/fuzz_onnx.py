@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Callable, List
 
-import forked
+import fuzzing
 import numpy as np
 import onnx
 from broken_bytes import mutated
@@ -30,6 +30,7 @@ class Networks:
     """Networks of a few nodes."""
 
     name = "ONNX files"
+    limits = fuzzing.Limits()
 
     def prepare(self, folder: Path) -> None:
         """Make the whole files."""
@@ -113,4 +114,4 @@ def _network(quantized: bool) -> Any:
 
 
 if __name__ == "__main__":
-    forked.main(Networks())
+    fuzzing.main(Networks())

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import cv2
 import numpy as np
 import torch
-from fuzzing import main
+from fuzzing import OF_TEXT, main
 from mutations import from_yaml, misspelt, mutated, mutated_bytes, mutated_text, places, to_yaml
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
@@ -87,6 +87,7 @@ class Options:
     """Options files of a search, a training and a test."""
 
     name = "options"
+    limits = OF_TEXT
 
     def prepare(self, folder: Path) -> None:
         """Images, a genotype and checkpoints for the options to name."""

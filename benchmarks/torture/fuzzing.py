@@ -1,7 +1,7 @@
-"""Runs seeded cases of one kind and counts how they end: taken, refused in one line, or anything else, a failure.
+"""Runs seeded cases of one kind of file, and counts how they end: accepted, refused in one line, or a failure.
 
-A case has a time and a memory limit. Cases run in forked children of a few hundred, so that one that kills its process
-is counted too, and the next ones go on.
+A forked process runs some hundred cases, so that a case is cheap. One that crashes, hangs or takes too much memory is a
+failure with its number, and another process goes on with the next case.
 """
 
 import argparse
@@ -9,8 +9,9 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
-import shutil
+import select
 import signal
 import sys
 import tempfile
@@ -18,79 +19,101 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Callable, Dict, Iterator, List, Protocol, Sequence
-
-import torch
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
 
 from quantnas_sr.errors import QuantNASError
 
-SECONDS = 10
-MEGABYTES = 1000
+#: Bytes of address space that a case may add.
+BYTES = 3 << 30
+#: Characters of the longest line that a user is shown.
 LONGEST_LINE = 1500
-BATCH = 250
+ACCEPTED, ONE_LINE = "accepted", "one line"
+
+
+class Limits(NamedTuple):
+    """What a case may take.
+
+    Attributes:
+        seconds: on a busy machine.
+        megabytes: by which the memory of the process may grow; None where its address space is limited alone.
+        batch: cases of a process.
+    """
+
+    seconds: int = 60
+    megabytes: Optional[int] = None
+    batch: int = 500
+
+
+#: Of files that describe something: reading them is quick and small.
+OF_TEXT = Limits(seconds=10, megabytes=1000, batch=250)
 
 
 class Kind(Protocol):
-    """Files of one kind."""
+    """Files of one kind. One that has ``protected`` reads a case in another process when it has ended its own."""
 
     name: str
+    limits: Limits
 
     def prepare(self, folder: Path) -> None:
-        """Write what the cases are mutations of."""
+        """Write what the cases are mutations of, and keep the folder."""
 
     def case(self, rng: Random) -> Callable[[], Any]:
-        """Write a mutated file; what is returned reads it as a user's command would."""
+        """Write a mutated file; what is returned reads it as a user's command would, and raises what that raises."""
 
 
-@dataclass
-class Outcomes:
-    """How cases ended; ``failures``: their number and what happened."""
+class Case(NamedTuple):
+    """A case and how it ended."""
 
-    counts: "Counter[str]" = field(default_factory=Counter)
-    failures: Dict[int, str] = field(default_factory=dict)
-
-    def add(self, number: int, outcome: str) -> None:
-        """Count a case."""
-        known = outcome in ("accepted", "one line")
-        self.counts[outcome if known else "failure"] += 1
-        if not known:
-            self.failures[number] = outcome
+    number: int
+    outcome: str
 
 
 class TooSlow(BaseException):
     """A case has taken longer than it may."""
 
 
-def outcome_of(kind: Kind, seed: int, number: int, seconds: float = SECONDS) -> str:
-    """How one case ends: ``accepted``, ``one line``, or what is wrong."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def random_of(kind: Kind, seed: int, number: int) -> Random:
+    """What a case is made by."""
+    return Random(f"{kind.name} {seed} {number}")
+
+
+def outcome_of(kind: Kind, seed: int, number: int) -> str:
+    """How one case ends in this process: `ACCEPTED`, `ONE_LINE`, or what is wrong."""
+    before = _peak()
+    outcome = _ended(lambda: kind.case(random_of(kind, seed, number))(), kind.limits.seconds)
+    grown = _peak() - before
+    too_much = kind.limits.megabytes is not None and grown > kind.limits.megabytes
+    return f"took {grown:.0f} MB, then: {outcome[:200]}" if too_much else outcome
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _ended(read: Callable[[], Any], seconds: float) -> str:
     try:
         with _limited(seconds), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            read = kind.case(Random(f"{kind.name} {seed} {number}"))
             read()
-        outcome = "accepted"
+        return ACCEPTED
     except QuantNASError as error:
-        outcome = _of_line(str(error))
+        return _of_line(str(error))
     except TooSlow:
-        outcome = f"took more than {seconds} s"
+        return f"took more than {seconds} s"
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         place = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "quantnas_sr" in f.filename), "")
-        outcome = f"{type(error).__name__}: {str(error)[:200]!r} at {place}"
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return f"took {grown:.0f} MB, then: {outcome[:200]}" if grown > MEGABYTES else outcome
+        return f"{type(error).__name__}: {str(error)[:200]!r} at {place}"
 
 
 def _of_line(line: str) -> str:
     if len(line.splitlines()) != 1 or "\0" in line:
         return f"not one line: {line[:200]!r}"
-    return "one line" if len(line) <= LONGEST_LINE else f"a line of {len(line)} characters: {line[:100]!r}"
+    return ONE_LINE if len(line) <= LONGEST_LINE else f"a line of {len(line)} characters: {line[:100]!r}"
 
 
 @contextlib.contextmanager
@@ -107,68 +130,104 @@ def _limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run_here(kind: Kind, numbers: Sequence[int], seed: int, outcomes: Outcomes) -> None:
-    """Run cases in this process."""
+def counts_of(cases: Sequence[Case]) -> "Counter[str]":
+    """How many cases were accepted, refused in one line, or ``failed``."""
+    return Counter(case.outcome if case.outcome in (ACCEPTED, ONE_LINE) else "failed" for case in cases)
+
+
+def _in_words(cases: Sequence[Case]) -> str:
+    counts = counts_of(cases)
+    return ", ".join(f"{counts[word]} {word}" for word in (ACCEPTED, ONE_LINE, "failed"))
+
+
+def run(kind: Kind, seed: int, count: int) -> List[Case]:
+    """Run the cases 0 to ``count - 1`` in forked processes."""
+    cases: List[Case] = []
+    while len(cases) < count:
+        cases += _in_a_process(kind, seed, len(cases), min(len(cases) + kind.limits.batch, count))
+        print(f"{kind.name}: {len(cases)} of {count}: {_in_words(cases)}", file=sys.stderr, flush=True)
+    return cases
+
+
+def _in_a_process(kind: Kind, seed: int, start: int, stop: int) -> List[Case]:
+    """Run cases up to the end, or to the one that ends the process."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(readable)
+        _be_the_process(kind, seed, range(start, stop), writable)
+    os.close(writable)
+    cases: List[Case] = []
+    with os.fdopen(readable, "rb", buffering=0) as results:
+        waiting = b""
+        while len(cases) < stop - start:
+            there, _, _ = select.select([results], [], [], 2 * kind.limits.seconds)
+            data = results.read(1 << 16) if there else b""
+            if not data:
+                os.kill(child, signal.SIGKILL)
+                problem = None if there else f"took more than {kind.limits.seconds} s"
+                break
+            *lines, waiting = (waiting + data).split(b"\n")
+            cases += [Case(*json.loads(line)) for line in lines]
+    status = os.waitpid(child, 0)[1]
+    if len(cases) < stop - start:
+        number = start + len(cases)
+        cases.append(Case(number, problem or _crashed(kind, seed, number, os.waitstatus_to_exitcode(status))))
+    return cases
+
+
+def _crashed(kind: Kind, seed: int, number: int, code: int) -> str:
+    """The outcome of a case that has ended its process: what the protected reader of its kind says, if there is one."""
+    protected = getattr(kind, "protected", None)
+    if protected is not None:
+        kind.case(random_of(kind, seed, number))
+        return _ended(protected, kind.limits.seconds)
+    return f"ended the process: {code}"
+
+
+def _be_the_process(kind: Kind, seed: int, numbers: range, results: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit = _address_space() + BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     for number in numbers:
-        outcomes.add(number, outcome_of(kind, seed, number))
-
-
-def run_in_children(kind: Kind, count: int, seed: int, notes: Path) -> Outcomes:
-    """Run cases in forked processes; one that dies is counted as the failure of the case that it was at."""
-    outcomes, number = Outcomes(), 0
-    while number < count:
-        numbers = range(number, min(number + BATCH, count))
-        notes.write_text("")
-        child = os.fork()
-        if not child:
-            _child(kind, numbers, seed, notes)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        ended = [json.loads(line) for line in notes.read_text().splitlines()]
-        for done, outcome in enumerate(ended, number):
-            outcomes.add(done, outcome)
-        number += len(ended)
-        if len(ended) < len(numbers):
-            outcomes.add(number, f"the process died: {status}")
-            number += 1
-        print(f"{kind.name}: {number} of {count}: {dict(outcomes.counts)}", file=sys.stderr, flush=True)
-    return outcomes
-
-
-def _child(kind: Kind, numbers: Sequence[int], seed: int, notes: Path) -> None:
-    with notes.open("w") as stream:
-        for number in numbers:
-            stream.write(json.dumps(outcome_of(kind, seed, number)) + "\n")
-            stream.flush()
+        os.write(results, json.dumps([number, outcome_of(kind, seed, number)]).encode() + b"\n")
     os._exit(0)
 
 
-def main(kind: Kind, arguments: Sequence[str] = ()) -> None:
-    """The command line of a kind; exits with 1 where a case failed."""
-    parser = argparse.ArgumentParser(description=f"Reads mutated {kind.name} and counts how that ends.")
+def _address_space() -> int:
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"VmSize:\s*(\d+) kB", text)[1])
+
+
+def main(kind: Kind, arguments: Optional[Sequence[str]] = None) -> None:
+    """The command line of a kind; exits with 1 if a case failed."""
+    parser = argparse.ArgumentParser(description=f"Damages {kind.name}, reads them and counts how that ends.")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="N", help="run the case N alone, with its traceback")
-    args = parser.parse_args(arguments or None)
-    torch.set_num_threads(1)
-    folder = Path(tempfile.mkdtemp())
-    try:
-        kind.prepare(folder)
+    parser.add_argument("--only", type=int, metavar="N", help="run case N alone, with its traceback")
+    args = parser.parse_args(arguments)
+    if "torch" in sys.modules:  # whose threads a forked process would wait for
+        sys.modules["torch"].set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        kind.prepare(Path(folder))
         if args.only is not None:
-            print(kind.case(Random(f"{kind.name} {args.seed} {args.only}"))())
+            print(kind.case(random_of(kind, args.seed, args.only))())
             return
         start = time.monotonic()
-        outcomes = run_in_children(kind, args.count, args.seed, folder / "notes")
-        _report(kind, outcomes, args.seed, time.monotonic() - start)
-        sys.exit(bool(outcomes.failures))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        cases = run(kind, args.seed, args.count)
+        failed = _report(kind, cases, args.seed, time.monotonic() - start)
+    sys.exit(bool(failed))
 
 
-def _report(kind: Kind, outcomes: Outcomes, seed: int, seconds: float) -> None:
-    counts = ", ".join(f"{number:,d} {outcome}" for outcome, number in sorted(outcomes.counts.items()))
-    print(f"{kind.name}: {sum(outcomes.counts.values()):,d} cases with the seed {seed} in {seconds:.0f} s: {counts}")
-    kinds: Dict[str, List[int]] = {}
-    for number, outcome in outcomes.failures.items():
-        kinds.setdefault(outcome, []).append(number)
-    for outcome, numbers in sorted(kinds.items(), key=lambda entry: -len(entry[1])):
-        print(f"  {len(numbers)} times, such as --seed {seed} --only {numbers[0]}: {outcome}")
+def _report(kind: Kind, cases: List[Case], seed: int, seconds: float) -> Dict[str, List[int]]:
+    failed: Dict[str, List[int]] = {}
+    for case in cases:
+        if case.outcome not in (ACCEPTED, ONE_LINE):
+            failed.setdefault(case.outcome, []).append(case.number)
+    print(f"{kind.name}: {len(cases)} cases with seed {seed} in {seconds:.0f} s: {_in_words(cases)}")
+    for outcome, numbers in sorted(failed.items(), key=lambda item: -len(item[1])):
+        print(f"  {len(numbers)} times, --seed {seed} --only {numbers[0]}: {outcome}")
+    return failed
