@@ -27,7 +27,7 @@ from quantnas_sr.deploy.sessions import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
 from quantnas_sr.export.modules import exportable
-from quantnas_sr.export.onnx_graph.adaptive_pooling import kernels_of, multiple_of_export, plain_pooling
+from quantnas_sr.export.onnx_graph.adaptive_pooling import Kernel, kernels_of, multiple_of_export, plain_pooling
 from quantnas_sr.export.onnx_graph.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.options import ExportOptions, check_path
 from quantnas_sr.export.rounded_outputs import round_outputs
@@ -91,6 +91,7 @@ def build_model(
     weights_format: str = "int8",
     folds: bool = True,
     one_image: bool = False,
+    kernels: Optional[Sequence[Kernel]] = None,
 ) -> "ir.Model":
     """The graph of a network, as an `onnx_ir.Model`.
 
@@ -100,6 +101,7 @@ def build_model(
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
         folds: move operations from behind a pixel shuffle to before it, see `space_to_depth`.
         one_image: trace it for a batch of 1, see `graph.trace`.
+        kernels: of its adaptive pooling, where they are known already, see `adaptive_pooling.kernels_of`.
 
     Raises:
         OptionError: there is no such format.
@@ -110,7 +112,7 @@ def build_model(
     from quantnas_sr.export.onnx_graph.lowering import Lowering, concatenate_integers
     from quantnas_sr.export.onnx_graph.space_to_depth import fold
 
-    kernels = kernels_of(network)
+    kernels = kernels_of(network) if kernels is None else kernels
     with plain_pooling(kernels):
         model = trace(exportable(network, quantized), multiple_of_export(network, kernels), one_image)
     try:
@@ -180,7 +182,8 @@ def export(
         raise OptionError(f"output: {output} is a folder")
     network = load_for_export(weights, options)
     folder = options.images or options.calibration
-    multiple = multiple_of_export(network)
+    kernels = kernels_of(network)
+    multiple = multiple_of_export(network, kernels)
     crops = _divisible(list(arrays(folder)), multiple, folder)
     check_runs(network, torch.from_numpy(crops[0]))
     cost = count(network, crops[0].shape[2:])
@@ -189,7 +192,7 @@ def export(
     metadata = _metadata(network, options, multiple, sorted({layer.bits for layer in cost.layers}))
 
     def write(one_image: bool) -> Exported:
-        model = build_model(network, options.quantized, options.weights_format, one_image=one_image)
+        model = build_model(network, options.quantized, options.weights_format, one_image=one_image, kernels=kernels)
         model.producer_name, model.producer_version = "quantnas_sr", __version__
         model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
         return _checked(network, model, Path(output), crops)

@@ -8,7 +8,7 @@ import re
 from typing import Any, Iterator, Mapping, Tuple
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX
+from quantnas_sr.registration import ARCH_REGISTRY, BASICSR_SUFFIX, SUFFIX
 from quantnas_sr.values.kinds import shown
 
 #: Of this package: networks without a description of their own.
@@ -41,8 +41,8 @@ def nameable(arch: Any, where: str = "arch") -> Any:
     cls = ARCH_REGISTRY.find(name)
     module = str(getattr(cls, "__module__", ""))
     ours, basicsrs = module.startswith("quantnas_sr."), _BASICSR.fullmatch(module)
-    theirs = name[: -len("_basicsr")] if name.endswith("_basicsr") else name
-    if (ours and name.removesuffix(SUFFIX) not in OURS) or (basicsrs and theirs not in OF_BASICSR):
+    bare = name.removesuffix(SUFFIX if ours else BASICSR_SUFFIX)
+    if (ours and bare not in OURS) or (basicsrs and bare not in OF_BASICSR):
         allowed = ", ".join(sorted((*OURS, *OF_BASICSR)))
         raise OptionError(f"{where}: a file may not name {name}. Allowed: {allowed}, or a network of your own project")
     given = {**_defaults(cls), **arch}

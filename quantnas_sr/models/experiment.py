@@ -13,7 +13,7 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor
 
 from quantnas_sr.compat.resume import PROCESSES
-from quantnas_sr.compat.run_files import NETWORKS, prune
+from quantnas_sr.compat.run_files import NETWORKS, iterations_of, prune
 from quantnas_sr.compat.training import DATA_POSITION
 from quantnas_sr.errors import CheckpointError
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
@@ -168,8 +168,8 @@ class ExperimentModel(ValidatingModel):
         self.precision.step(optimizer, lambda scale: self.finite_steps.allows(optimizer, losses, scale))
 
     def _newest_state(self) -> Optional[Path]:
-        states = [path for path in Path(self.opt["path"]["training_states"]).glob("*.state") if path.stem.isdigit()]
-        return max(states, key=lambda path: int(path.stem), default=None)
+        states = iterations_of(Path(self.opt["path"]["training_states"]))
+        return next((path for path, *_ in states.values()), None)
 
     def feed_data(self, data: Dict[str, Any]) -> None:
         """As BasicSR's, in the memory order of the network; what there is no GT for keeps none of an earlier batch."""

@@ -145,7 +145,7 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     Raises:
         TrainingError: one of them is not finite.
     """
-    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _all_finite(tensor)]
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise TrainingError(f"{what}: {broken[0]}{more} is not finite")
@@ -167,7 +167,3 @@ def _finite(tensors: Iterable[Tensor]) -> bool:
     """Whether all numbers are finite in all processes. A sum is finite if its numbers are, unless they are enormous."""
     sums = [tensor.detach().float().sum() for tensor in tensors]
     return true_in_all_processes(torch.stack(sums).isfinite().all() if sums else torch.tensor(True))
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    return bool(tensor.isfinite().all())

@@ -74,9 +74,8 @@ def _ratios(network: nn.Module, size: Tuple[int, int]) -> List[Kernel]:
     return found
 
 
-def multiple_of_export(network: nn.Module, kernels: Optional[Sequence[Kernel]] = None) -> int:
+def multiple_of_export(network: nn.Module, kernels: Sequence[Kernel]) -> int:
     """What the sides of an exported file's images must be multiples of: what the network and its kernels need."""
-    kernels = kernels_of(network) if kernels is None else kernels
     return math.lcm(size_multiple(network), *(side for kernel in kernels if kernel for side in kernel))
 
 
