@@ -145,10 +145,9 @@ class ExperimentModel(ValidatingModel):
             TrainingError: it is one of too many in a row.
         """
         self._statistics_are_current = False
-        self.finite_steps.takes(self.lq)
         optimizer = self.optimizer_g
         with self.precision.scaling_output(), watched(l_pix=self.cri_pix, l_percep=self.cri_perceptual) as losses:
-            self.optimizer_g = OptimizerThatSteps(optimizer, lambda own: self.step(own, losses))
+            self.optimizer_g = OptimizerThatSteps(optimizer, lambda own: self.step(own, losses, self.lq))
             try:
                 super().optimize_parameters(current_iter)
             finally:
@@ -163,9 +162,9 @@ class ExperimentModel(ValidatingModel):
         """Remember the batch of an iteration that was trained on."""
         self.recent_batches.add(self.lq)
 
-    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
-        """A step in the precision of ``train: amp``; none where losses or gradients are not finite."""
-        self.precision.step(optimizer, lambda scale: self.finite_steps.allows(optimizer, losses, scale))
+    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], images: Tensor) -> None:
+        """A step in the precision of ``train: amp``; none where images, losses or gradients are not finite."""
+        self.precision.step(optimizer, lambda scale: self.finite_steps.allows(optimizer, losses, images, scale))
 
     def _newest_state(self) -> Optional[Path]:
         states = iterations_of(Path(self.opt["path"]["training_states"]))

@@ -35,18 +35,23 @@ class FiniteSteps:
         """Whether no step of this iteration has been left out so far."""
         return not self._found
 
-    def allows(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], scale: float = 1) -> bool:
-        """Whether an optimizer may step: this iteration has been finite so far, and so are its losses and gradients.
+    def allows(
+        self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], images: Tensor, scale: float = 1
+    ) -> bool:
+        """Whether an optimizer may step: the iteration has been finite so far, and so are images, losses and gradients.
 
         Args:
             losses: scalars by name.
+            images: (N, C, H, W), from which the losses are. A quantizer makes finite numbers of infinite ones.
             scale: of a gradient scaler. Where it is above 1, gradients that are not finite are the scaler's business:
                 it leaves the step out and goes on with a smaller scale.
         """
         gradients = _gradients(optimizer) if scale <= 1 else []
-        if self.all_allowed and not _finite([*losses.values(), *gradients]):
+        if self.all_allowed and not _finite([images, *losses.values(), *gradients]):
             self._found = {name: float(loss.detach()) for name, loss in losses.items()}
-            if all(map(math.isfinite, self._found.values())):
+            if not images.isfinite().all():
+                self._found["images"] = math.nan
+            elif all(map(math.isfinite, self._found.values())):
                 self._found["gradients"] = math.nan
         return self.all_allowed
 

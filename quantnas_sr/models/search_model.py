@@ -165,7 +165,6 @@ class QuantNASSearchModel(ExperimentModel):
                 yield
 
     def _alpha_step(self, progress: float) -> Dict[str, Tensor]:
-        self.finite_steps.takes(self.lq_alpha)
         with frozen(self.supernet.weights()):
             probabilities = self.supernet.probabilities()
             losses = OrderedDict(
@@ -175,7 +174,7 @@ class QuantNASSearchModel(ExperimentModel):
             )
             self.optimizer_alpha.zero_grad()
             self.precision.scaler.scale(sum(losses.values())).backward()
-            self.step(self.optimizer_alpha, losses)
+            self.step(self.optimizer_alpha, losses, self.lq_alpha)
         return losses
 
     def _alpha_pixel_loss(self, probabilities: Dict[str, Tensor]) -> Tensor:

@@ -149,8 +149,8 @@ def test_a_scaler_lowers_its_scale_without_being_counted(tmp_path):
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.tensor([torch.inf, 1])
     optimizer = torch.optim.SGD([weight], lr=1)
-    assert steps.allows(optimizer, {"l_pix": torch.tensor(1.0)}, scale=65536.0)
-    assert not steps.allows(optimizer, {"l_pix": torch.tensor(1.0)}, scale=1.0)
+    assert steps.allows(optimizer, {"l_pix": torch.tensor(1.0)}, torch.zeros(1), scale=65536.0)
+    assert not steps.allows(optimizer, {"l_pix": torch.tensor(1.0)}, torch.zeros(1), scale=1.0)
 
 
 def test_processes_agree(monkeypatch):
