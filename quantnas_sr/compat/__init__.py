@@ -38,6 +38,7 @@ def _patch_basicsr() -> None:
     no_cuda.wrap_network_without_cuda()
     training.remember_resumed_iteration()
     training.train_all_iterations()
+    training.give_signals_back()
     options.read_plain_yaml()
     options.write_as_utf8()
     options.prepare_runs()

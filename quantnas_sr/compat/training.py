@@ -12,6 +12,7 @@ from quantnas_sr.compat.replacing import rebind, replaced
 from quantnas_sr.compat.run_files import newest_whole_state, remove_leftovers_of
 from quantnas_sr.errors import DataError
 from quantnas_sr.pth import read_pth
+from quantnas_sr.system.stopping import Stopping
 
 #: The key of the options under which a resumed run notes where its training state was saved.
 RESUMED_FROM = "resumed_from"
@@ -87,6 +88,20 @@ def train_all_iterations() -> None:
         return loader, sampler, val_loaders, position.last_epoch(total_iter), total_iter
 
     rebind(original, create_train_val_dataloader)
+
+
+def give_signals_back() -> None:
+    """``train_pipeline`` leaves the signals to who had them before, also where it fails: Ctrl-C in a notebook."""
+    original = train.train_pipeline
+
+    @functools.wraps(original)
+    def train_pipeline(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        finally:
+            Stopping.release()
+
+    rebind(original, train_pipeline)
 
 
 def _log_start(position: DataPosition, total_iter: int, logger: Any) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import signal
-import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
@@ -92,7 +91,6 @@ class ExperimentModel(ValidatingModel):
         self.finite_steps = FiniteSteps(self.opt["train"].get("max_skipped", MAX_SKIPPED), self.say)
         self._statistics_before = StatisticsBefore(self.trained_networks())
         self.stopping = Stopping()
-        weakref.finalize(self, self.stopping.close).atexit = False
         #: The digests of the networks that have been saved since the last training state, by file name.
         self.network_digests: Dict[str, str] = {}
         #: The last iteration that has been saved, 0 before the first.

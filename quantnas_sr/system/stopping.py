@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, ClassVar, Dict, Optional
 
 import torch
 from torch import distributed
@@ -19,7 +19,9 @@ ONCE_MORE = 2.0
 
 
 class Stopping:
-    """Notes the first signal; a second one acts as if nobody listened."""
+    """Notes the first signal; a second one acts as if nobody listened. One at a time listens in a process."""
+
+    _listening: ClassVar[Optional["Stopping"]] = None
 
     def __init__(self) -> None:
         self.received: Optional[int] = None
@@ -32,6 +34,8 @@ class Stopping:
         """Listen from now on; once. Python allows it in the main thread only, and elsewhere nothing happens."""
         if self._owner or threading.current_thread() is not threading.main_thread():
             return
+        self.release()
+        Stopping._listening = self
         self._owner = os.getpid()
         self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
@@ -42,6 +46,13 @@ class Stopping:
                 if signal.getsignal(number) == self._receive:
                     signal.signal(number, handler)
             self._before = {}
+
+    @classmethod
+    def release(cls) -> None:
+        """Close the one that listens, if any: that of a training that failed."""
+        if Stopping._listening is not None:
+            Stopping._listening.close()
+            Stopping._listening = None
 
     def _receive(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self._owner:  # a forked child: its parent decides

@@ -30,6 +30,7 @@ def results(run):
 @pytest.fixture
 def handlers():
     """The handlers of the signals, which must be the same afterwards."""
+    Stopping.release()
     before = [signal.getsignal(number) for number in stopping.SIGNALS]
     yield
     assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
@@ -60,6 +61,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(number, changes, tmp_path, 
     assert run.states() == [3]
     assert run.run("train", opt, "--auto_resume")[0] == 0
     assert results(run) == whole
+
+
+def test_a_training_that_fails_gives_the_signals_back(tmp_path, monkeypatch, capfd, handlers):
+    def fails(self, current_iter):
+        assert signal.getsignal(signal.SIGTERM) == self.stopping._receive
+        raise FloatingPointError
+
+    monkeypatch.setattr(ExperimentModel, "optimize_parameters", fails)
+    run = Pipeline(tmp_path, 7, monkeypatch, capfd)
+    with pytest.raises(FloatingPointError):
+        run.run("train", run.options({"val": None}))
 
 
 def test_a_second_signal_does_what_it_did_before(monkeypatch, capfd):
