@@ -1,0 +1,125 @@
+"""Lets a search run for an hour and compares its memory at the end with that after five minutes.
+
+    python benchmarks/torture/memory.py [--minutes 60] [--options search_plain_x4.yml] [--out FOLDER]
+
+It validates, writes checkpoints and logs to TensorBoard all the while. Its memory, once a second, is that of all its
+processes; a page that several of them share counts once (PSS). Compared are the means of the fifth and of the last
+minute. Then it is stopped by SIGTERM. Exit code 1 if it has grown by more than 2 %, 0 otherwise. Linux only.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator, List
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from project import Project  # noqa: E402
+
+#: Grown by less, the memory of a run is said to have stayed as it was.
+ALLOWED = 0.02
+#: The minute that the last one is compared with: data loaders, optimizers and caches are there by then.
+SETTLED = 5
+#: What makes the shipped options a long run on small data.
+LONG = {
+    "name": "long",
+    "train.total_iter": 10_000_000,
+    "train.scheduler.periods": [10_000_000],
+    "datasets.train.batch_size_per_gpu": 8,
+    "datasets.train.num_worker_per_gpu": 2,
+    "logger.print_freq": 100,
+    "logger.use_tb_logger": True,
+    "logger.save_checkpoint_freq": 100,
+    "logger.keep_checkpoints": 3,
+    "val.val_freq": 100,
+}
+
+
+def family(process: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield process
+    for thread in Path(f"/proc/{process}/task").glob("*"):
+        for child in (thread / "children").read_text(encoding="ascii").split():
+            yield from family(int(child))
+
+
+def memory_of(process: int) -> int:
+    """Bytes of a process and all that descend from it; those that end meanwhile count as nothing."""
+    total = 0
+    for member in family(process):
+        try:
+            rollup = Path(f"/proc/{member}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:
+            continue
+        total += next(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
+    """The mean of every minute, in bytes, of a process that is watched for so long."""
+    means: List[float] = []
+    begin = time.monotonic()
+    while len(means) < minutes:
+        seen = []
+        while time.monotonic() < begin + 60 * (len(means) + 1):
+            if process.poll() is not None:
+                raise SystemExit(f"the search ended with exit code {process.returncode}")
+            seen.append(memory_of(process.pid))
+            time.sleep(1)
+        means.append(statistics.mean(seen))
+        print(f"| {len(means)} | {means[-1] / 2**20:.1f} |", flush=True)
+    return means
+
+
+def main() -> int:
+    """Run it; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--options", default="search_plain_x4.yml", help="one of the files in options/")
+    parser.add_argument("--out", type=Path, help="a folder for the project; a temporary one by default")
+    args = parser.parse_args()
+    if args.minutes <= SETTLED:
+        parser.error(f"--minutes must be above {SETTLED}")
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Project(args.out or Path(temporary))
+        project.make_data()
+        options = project.write("long.yml", project.options(args.options, LONG))
+        command = [sys.executable, str(ROOT / "quantnas_sr/train.py"), "-opt", options]
+        log = (project.folder / "long.log").open("wb")
+        print("| minute | MiB |\n|---|---|")
+        with (
+            log,
+            subprocess.Popen(
+                command,
+                cwd=project.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ) as process,
+        ):
+            try:
+                means = watched(process, args.minutes)
+                process.send_signal(signal.SIGTERM)
+                process.wait(300)
+            finally:
+                process.kill()
+        (state,) = sorted((project.folder / "experiments/long/training_states").glob("*.state"), key=os.path.getmtime)[
+            -1:
+        ]
+    grown = means[-1] / means[SETTLED - 1] - 1
+    print(
+        f"minute {SETTLED}: {means[SETTLED - 1] / 2**20:.1f} MiB; minute {len(means)}: {means[-1] / 2**20:.1f} MiB: "
+        f"{grown:+.2%}; {state.stem} iterations, exit code {process.returncode}"
+    )
+    return int(grown > ALLOWED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
