@@ -42,24 +42,26 @@ LONG = {
 }
 
 
+def _read(path: Path) -> str:
+    """What a file of /proc holds; nothing if its process or thread has ended."""
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
 def family(process: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield process
     for thread in Path(f"/proc/{process}/task").glob("*"):
-        for child in (thread / "children").read_text(encoding="ascii").split():
+        for child in _read(thread / "children").split():
             yield from family(int(child))
 
 
 def memory_of(process: int) -> int:
-    """Bytes of a process and all that descend from it; those that end meanwhile count as nothing."""
-    total = 0
-    for member in family(process):
-        try:
-            rollup = Path(f"/proc/{member}/smaps_rollup").read_text(encoding="ascii")
-        except OSError:
-            continue
-        total += next(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
+    """Bytes of a process and all that descend from it."""
+    lines = [line for member in family(process) for line in _read(Path(f"/proc/{member}/smaps_rollup")).splitlines()]
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
 def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
