@@ -59,9 +59,9 @@ def family(process: int) -> Iterator[int]:
 
 
 def memory_of(process: int) -> int:
-    """Bytes of a process and all that descend from it."""
+    """Bytes of a process and all that descend from it, without what is mapped from files; swapped ones count, too."""
     lines = [line for member in family(process) for line in _read(Path(f"/proc/{member}/smaps_rollup")).splitlines()]
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("Pss_Anon:", "SwapPss:")))
 
 
 def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
