@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Iterator, List
 
@@ -53,9 +54,10 @@ def _read(path: Path) -> str:
 def family(process: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield process
-    for thread in Path(f"/proc/{process}/task").glob("*"):
-        for child in _read(thread / "children").split():
-            yield from family(int(child))
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            for child in _read(Path(f"/proc/{process}/task/{thread}/children")).split():
+                yield from family(int(child))
 
 
 def memory_of(process: int) -> int:
