@@ -3,7 +3,7 @@
     python benchmarks/torture/memory.py [--minutes 60] [--options search_plain_x4.yml] [--out FOLDER]
 
 It validates, writes checkpoints and logs to TensorBoard all the while. Its memory, once a second, is that of all its
-processes; a page that several of them share counts once (PSS). Compared are the means of the fifth and of the last
+processes; a page that several of them share counts once (PSS). Compared are the medians of the fifth and of the last
 minute. Then it is stopped by SIGTERM. Exit code 1 if it has grown by more than 2 %, 0 otherwise. Linux only.
 """
 
@@ -35,6 +35,7 @@ LONG = {
     "train.scheduler.periods": [10_000_000],
     "datasets.train.batch_size_per_gpu": 8,
     "datasets.train.num_worker_per_gpu": 2,
+    "datasets.train.dataset_enlarge_ratio": 1000,  # data loaders stay, as they do with large data
     "logger.print_freq": 100,
     "logger.use_tb_logger": True,
     "logger.save_checkpoint_freq": 100,
@@ -67,19 +68,19 @@ def memory_of(process: int) -> int:
 
 
 def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
-    """The mean of every minute, in bytes, of a process that is watched for so long."""
-    means: List[float] = []
+    """The median of every minute, in bytes, of a process that is watched for so long."""
+    medians: List[float] = []
     begin = time.monotonic()
-    while len(means) < minutes:
+    while len(medians) < minutes:
         seen = []
-        while time.monotonic() < begin + 60 * (len(means) + 1):
+        while time.monotonic() < begin + 60 * (len(medians) + 1):
             if process.poll() is not None:
                 raise SystemExit(f"the search ended with exit code {process.returncode}")
             seen.append(memory_of(process.pid))
             time.sleep(1)
-        means.append(statistics.mean(seen))
-        print(f"| {len(means)} | {means[-1] / 2**20:.1f} |", flush=True)
-    return means
+        medians.append(statistics.median(seen))
+        print(f"| {len(medians)} | {medians[-1] / 2**20:.1f} |", flush=True)
+    return medians
 
 
 def main() -> int:
@@ -109,7 +110,7 @@ def main() -> int:
             ) as process,
         ):
             try:
-                means = watched(process, args.minutes)
+                medians = watched(process, args.minutes)
                 process.send_signal(signal.SIGTERM)
                 process.wait(300)
             finally:
@@ -117,9 +118,9 @@ def main() -> int:
         (state,) = sorted((project.folder / "experiments/long/training_states").glob("*.state"), key=os.path.getmtime)[
             -1:
         ]
-    grown = means[-1] / means[SETTLED - 1] - 1
+    grown = medians[-1] / medians[SETTLED - 1] - 1
     print(
-        f"minute {SETTLED}: {means[SETTLED - 1] / 2**20:.1f} MiB; minute {len(means)}: {means[-1] / 2**20:.1f} MiB: "
+        f"minute {SETTLED}: {medians[SETTLED - 1] / 2**20:.1f} MiB; minute {len(medians)}: {medians[-1] / 2**20:.1f} MiB: "
         f"{grown:+.2%}; {state.stem} iterations, exit code {process.returncode}"
     )
     return int(grown > ALLOWED)
