@@ -118,10 +118,11 @@ def main() -> int:
         (state,) = sorted((project.folder / "experiments/long/training_states").glob("*.state"), key=os.path.getmtime)[
             -1:
         ]
-    grown = medians[-1] / medians[SETTLED - 1] - 1
+    settled, last = medians[SETTLED - 1] / 2**20, medians[-1] / 2**20
+    grown = last / settled - 1
     print(
-        f"minute {SETTLED}: {medians[SETTLED - 1] / 2**20:.1f} MiB; minute {len(medians)}: {medians[-1] / 2**20:.1f} MiB: "
-        f"{grown:+.2%}; {state.stem} iterations, exit code {process.returncode}"
+        f"minute {SETTLED}: {settled:.1f} MiB; minute {len(medians)}: {last:.1f} MiB: {grown:+.2%}; "
+        f"{state.stem} iterations, exit code {process.returncode}"
     )
     return int(grown > ALLOWED)
 
