@@ -67,10 +67,15 @@ def install(folder: Path, wanted: Environment) -> Path:
     return python
 
 
+def _is_there(python: str) -> bool:
+    """Whether it runs; pyenv has commands that do not."""
+    return shutil.which(python) is not None and subprocess.run([python, "-c", ""], check=False).returncode == 0
+
+
 def tried(name: str, wanted: Environment, tests: Sequence[str], out: Path) -> str:
     """Make an environment and run the tests in it; returns a row of the table."""
     row = f"| {name} | {wanted.python} | "
-    if shutil.which(wanted.python) is None:
+    if not _is_there(wanted.python):
         return f"{row} | | not found |"
     with tempfile.TemporaryDirectory(prefix="versions_") as folder:
         try:
