@@ -143,7 +143,7 @@ class Read:
             for packet in source.demux():
                 if packet.stream.index != video.index:
                     if packet.size:
-                        entry = float(packet.pts * packet.time_base), bytes(packet)
+                        entry = float((packet.pts or 0) * packet.time_base), bytes(packet)
                         self.packets.setdefault(packet.stream.type, []).append(entry)
                     continue
                 for frame in packet.decode():

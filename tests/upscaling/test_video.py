@@ -1,5 +1,6 @@
 """Videos: what they have is kept, their colours are right, and what cannot be is one line and leaves nothing."""
 
+import io
 import os
 import signal
 import subprocess
@@ -22,12 +23,14 @@ from PIL import Image  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.deploy import runtimes  # noqa: E402
+from quantnas_sr.deploy.memory import MemoryUse  # noqa: E402
 from quantnas_sr.deploy.network import Network  # noqa: E402
 from quantnas_sr.errors import QuantNASError  # noqa: E402
 from quantnas_sr.upscaling.batch import Upscaler  # noqa: E402
 from quantnas_sr.upscaling.tasks import UpscaleTask  # noqa: E402
 from quantnas_sr.upscaling.video.colour import to_rgb  # noqa: E402
 from quantnas_sr.upscaling.video.encoders import CODECS, Encoding  # noqa: E402
+from quantnas_sr.upscaling.video.frame_upscaler import FrameUpscaler  # noqa: E402
 from quantnas_sr.upscaling.video.frames import planes_of, samples_of  # noqa: E402
 from quantnas_sr.upscaling.video.pipeline import ahead, behind  # noqa: E402
 
@@ -202,25 +205,69 @@ def test_subtitles_are_copied_where_they_can_be_and_named_where_not(tmp_path, ca
 
 @pytest.mark.skipif(not hasattr(av.container.OutputContainer, "add_mux_stream"), reason="this PyAV writes no mov_text")
 def test_subtitles_of_an_mp4_stay(tmp_path):
-    with av.open(str(rich(tmp_path / "a.mp4"))) as source, av.open(str(tmp_path / "s.mp4"), "w") as output:
-        video = output.add_stream_from_template(source.streams.video[0])
-        text = output.add_mux_stream("mov_text")
-        text.metadata["language"] = "ger"
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = video
-                output.mux(packet)
+    def german(output):
+        stream = output.add_mux_stream("mov_text")
+        stream.metadata["language"] = "ger"
         packet = av.Packet(b"\0\5Hallo")
-        packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream = (
-            100,
-            100,
-            200,
-            Fraction(1, 1000),
-            text,
-        )
-        output.mux(packet)
+        packet.pts, packet.dts, packet.duration = 100, 100, 200
+        packet.time_base, packet.stream = Fraction(1, 1000), stream
+        return packet
+
+    remuxed(rich(tmp_path / "a.mp4"), tmp_path / "s.mp4", german)
     after = upscale(tmp_path / "s.mp4", tmp_path / "b.mp4")
     assert (0.1, b"\0\5Hallo") in after.packets["subtitle"] and ("subtitle", "ger") in after.streams
+
+
+def remuxed(source: Path, target: Path, add) -> Path:
+    """The streams of a video in another file, and what ``add`` adds: it returns a packet or None."""
+    with av.open(str(source)) as opened, av.open(str(target), "w") as output:
+        taken = [stream for stream in opened.streams if stream.type != "data"]  # which repeat chapters
+        streams = {stream.index: output.add_stream_from_template(stream) for stream in taken}
+        more = add(output)
+        output.start_encoding()
+        if more is not None:
+            output.mux(more)
+        for packet in opened.demux():
+            if packet.size and packet.stream.index in streams:
+                packet.stream = streams[packet.stream.index]
+                output.mux(packet)
+    return target
+
+
+def test_the_cover_of_an_mp4_stays(tmp_path, capfd):
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(picture, "JPEG")
+
+    def cover(output):
+        stream = output.add_stream("mjpeg", 1)
+        stream.width = stream.height = 16
+        stream.pix_fmt, stream.disposition = "yuvj420p", 1 << 10
+        packet = av.Packet(picture.getvalue())
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.stream = Fraction(1, 25), stream
+        return packet
+
+    source = remuxed(rich(tmp_path / "a.mp4"), tmp_path / "c.mp4", cover)
+    after = upscale(source, tmp_path / "b.mp4")
+    assert after.packets["video"] == [(0, picture.getvalue())] and len(after.frames) == FRAMES
+    assert not capfd.readouterr().err
+    upscale(source, tmp_path / "b.mkv")
+    assert capfd.readouterr().err == f"{tmp_path / 'b.mkv'}: is without what .mkv does not hold: cover (mjpeg)\n"
+
+
+@pytest.mark.skipif(not hasattr(av.container.OutputContainer, "add_attachment"), reason="this PyAV has no attachments")
+def test_attached_fonts_stay_in_mkv(tmp_path, capfd):
+    def font(output):
+        output.add_attachment("font.ttf", "font/ttf", b"abc")
+
+    source = remuxed(rich(tmp_path / "a.mkv"), tmp_path / "f.mkv", font)
+    upscale(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as opened:
+        [attached] = [stream for stream in opened.streams if stream.type == "attachment"]
+        assert attached.data == b"abc" and attached.metadata["filename"] == "font.ttf"
+    assert not capfd.readouterr().err
+    upscale(source, tmp_path / "b.mp4")
+    assert "does not hold: attachment (font.ttf); .mkv holds it" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
@@ -540,15 +587,28 @@ def test_an_error_of_a_thread_comes_out_and_stops_the_other():
             give(number)
 
 
-def test_memory_is_bounded_by_tiles_of_frames(tmp_path):
-    class Counting(Nearest):
-        largest = 0
+class Counting(Nearest):
+    """Knows the largest tile."""
 
-        def __call__(self, x):
-            self.largest = max(self.largest, x.shape[2] * x.shape[3])
-            return x.repeat(2, 2).repeat(2, 3)
+    largest = 0
 
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.largest = max(self.largest, x.shape[2] * x.shape[3])
+        return x.repeat(2, 2).repeat(2, 3)
+
+
+def test_tiles_of_frames_are_the_whole(tmp_path):
     source, network = write_film(tmp_path / "a.mp4", noise(2, 32)), Counting()
     whole = upscale(source, tmp_path / "b.mp4")
     tiled = upscale(source, tmp_path / "c.mp4", network, tile=10)
     assert network.largest <= 100 and difference(whole.frames[1], tiled.frames[1]) <= 1
+
+
+@pytest.mark.parametrize("memory, kind, largest", [(9, "f", 25600), (6, "u", 25600), (4, "u", 16000), (3, "u", 6000)])
+def test_frames_that_wait_count_towards_the_memory(memory, kind, largest):
+    """A frame takes 0.3 MB, its upscaled one 1.2 MB in float and 0.3 MB in integers; the network 2.56 MB."""
+    network = Counting()
+    frames = FrameUpscaler(network, lambda: MemoryUse(0, 100), None, memory * 10**6, "")
+    frames.prepare(160 * 160)
+    result = frames(np.full((1, 3, 160, 160), 0.5, np.float32), 8)
+    assert result.dtype.kind == kind and largest // 4 < network.largest <= largest

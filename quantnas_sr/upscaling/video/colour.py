@@ -26,7 +26,7 @@ MATRICES: Dict[int, Tuple[float, float]] = {
 }
 BT709, BT601, RGB, UNSPECIFIED = 1, 6, 0, 2
 #: Rows that are converted at a time; few enough for the processor's cache.
-_STRIP = 64
+_STRIP = 32
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class Encoder:
     Attributes:
         name: FFmpeg's.
         crf: the quality that is taken unless another is asked for; None if it has no such option.
-        best, worst: between which `crf` may be.
+        worst: the largest number that ``crf`` may be.
         options: the others.
     """
 
@@ -29,8 +29,8 @@ class Encoder:
 
 #: By the names of codecs, best encoder first. Fast presets: the network is what one waits for.
 CODECS: Dict[str, Tuple[Encoder, ...]] = {
-    "h264": (Encoder("libx264", 18, options={"preset": "veryfast"}),),
-    "hevc": (Encoder("libx265", 20, options={"preset": "veryfast", "x265-params": "log-level=none"}),),
+    "h264": (Encoder("libx264", 18, options={"preset": "superfast"}),),
+    "hevc": (Encoder("libx265", 20, options={"preset": "superfast", "x265-params": "log-level=none"}),),
     "av1": (
         Encoder("libsvtav1", 26, 63, {"preset": "9"}),
         Encoder("libaom-av1", 26, 63, {"cpu-used": "8", "row-mt": "1"}),
@@ -38,6 +38,14 @@ CODECS: Dict[str, Tuple[Encoder, ...]] = {
     "vp9": (Encoder("libvpx-vp9", 26, 63, {"cpu-used": "5", "deadline": "good", "row-mt": "1", "b": "0"}),),
     "ffv1": (Encoder("ffv1", options={"level": "3", "slices": "4"}),),
     "prores": (Encoder("prores_ks"),),
+}
+#: Codecs that FFmpeg writes into a format of files, and players read out of it.
+_HELD = {
+    "mp4": ("h264", "hevc", "av1", "vp9"),
+    "mov": ("h264", "hevc", "prores"),
+    "matroska": tuple(CODECS),
+    "webm": ("vp9", "av1"),
+    "avi": ("h264", "ffv1"),
 }
 #: Codecs for a format of files, the one that is taken first: for 8 bits, and for more.
 _PREFERRED = {
@@ -104,14 +112,6 @@ class Encoding:
 
 
 USUAL = Encoding()
-#: Codecs that FFmpeg writes into a format of files, and players read out of it.
-_HELD = {
-    "mp4": ("h264", "hevc", "av1", "vp9"),
-    "mov": ("h264", "hevc", "prores"),
-    "matroska": tuple(CODECS),
-    "webm": ("vp9", "av1"),
-    "avi": ("h264", "ffv1"),
-}
 
 
 def _holds(container: str, codec: str) -> bool:

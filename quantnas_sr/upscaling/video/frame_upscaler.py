@@ -31,7 +31,7 @@ class FrameUpscaler:
     ) -> None:
         self.network, self._use, self._tile, self._memory = network, use, tile, memory
         self._warning: Optional[str] = warning if network.halo is None else None
-        self._tiles: Dict[Tuple[int, int, int], Tuple[int, int]] = {}
+        self._tiles: Dict[Tuple[int, int, int], Optional[Tuple[int, int]]] = {}
 
     def prepare(self, pixels: int) -> None:
         """Measure what has to be measured for frames of so many pixels, before other threads take memory."""
@@ -57,21 +57,22 @@ class FrameUpscaler:
         if (height, width, depth) not in self._tiles:
             self._tiles[height, width, depth] = self._tile_for(size, depth)
         tile = self._tiles[height, width, depth]
-        if tile[0] >= height and tile[1] >= width:
+        if tile is None:
             return run_network(self.network, planes)[0]
-        if self._warning is not None:
+        if self._warning is not None and (tile[0] < height or tile[1] < width):
             print(self._warning, file=sys.stderr)
             self._warning = None
         bands = upscaled_bands(planes[0].transpose(1, 2, 0), self.network, tile, dtype=np.dtype(f"u{depth}"))
         return np.concatenate(list(bands))
 
-    def _tile_for(self, size: Tuple[int, int], depth: int) -> Tuple[int, int]:
-        """Of frames of a size, some of which wait before and behind the network."""
+    def _tile_for(self, size: Tuple[int, int], depth: int) -> Optional[Tuple[int, int]]:
+        """Of frames of a size, some of which wait before and behind the network; None: they can be whole, in float."""
         pixels = size[0] * size[1]
         if self._tile is not None or pixels <= SMALL:
-            return tile_for(size, self.network, self._tile, None, self._memory)
+            tile = tile_for(size, self.network, self._tile, None, self._memory)
+            return None if tile[0] >= size[0] and tile[1] >= size[1] else tile
         use, frames, upscaled = self._use(), WAITING + 2, pixels * self.network.scale**2
         budget = self._memory - use.fixed - _FLOAT * pixels * frames
         if use.pixels(budget - _FLOAT * upscaled * frames) >= pixels:
-            return size
+            return None
         return tile_for(size, self.network, None, use, budget - 3 * depth * upscaled * frames)

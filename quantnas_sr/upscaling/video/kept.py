@@ -13,10 +13,10 @@ _WORDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment
 #: Metadata that say how the input was written, and are said anew of the output.
 _OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames"),
-    *("number_of_bytes", "handler_name", "vendor_id"),
+    *("number_of_bytes", "handler_name", "vendor_id", "software"),
 )
 #: Streams of .mov and .mp4 that repeat chapters and time codes, which are kept otherwise.
-_REPEATED = ("bin_data", "text", "tmcd")
+_REPEATED = ("", "bin_data", "text", "tmcd")
 
 
 def sorted_streams(source: Any, video: int, container: str) -> Tuple[List[Any], List[str]]:
@@ -30,9 +30,9 @@ def sorted_streams(source: Any, video: int, container: str) -> Tuple[List[Any], 
     Returns:
         These streams, and the names of those that the format cannot hold.
     """
-    kept, left_out = [], []
+    kept, left_out, in_mov = [], [], "mov" in source.format.name.split(",")
     for stream in source.streams:
-        if stream.index == video or (stream.type == "data" and _codec_of(stream) in ("", *_REPEATED)):
+        if stream.index == video or (in_mov and stream.type == "data" and _codec_of(stream) in _REPEATED):
             continue
         if stream.type in _WORDS and (stream.type != "video" or is_cover(stream)) and _holds(container, stream):
             kept.append(stream)
@@ -85,7 +85,7 @@ def _name(stream: Any) -> str:
     """A stream in words, such as ``sound (aac, eng)``."""
     word = "cover" if stream.type == "video" and is_cover(stream) else _WORDS.get(stream.type, str(stream.type))
     facts = [_codec_of(stream), stream.metadata.get("language", ""), stream.metadata.get("filename", "")]
-    facts = [fact for fact in facts if fact and fact != "und"]
+    facts = [fact for fact in dict.fromkeys(facts) if fact and fact != "und"]
     return f"{word} ({', '.join(facts)})" if facts else word
 
 

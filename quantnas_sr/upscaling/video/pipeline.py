@@ -96,18 +96,30 @@ def behind(consume: Callable[[T], None], depth: int) -> Iterator[Callable[[T], N
         yield give
         lane.end()
         while thread.is_alive():
-            thread.join(_LOOK)
+            thread.join(_LOOK)  # for long, perhaps; with a limit, so that every system lets Ctrl-C through
         if lane.error is not None:
             raise lane.error
 
 
 @contextmanager
 def _running(work: Callable[[], None], lane: "_Lane[T]") -> Iterator[threading.Thread]:
-    """Run a thread, which has ended when this ends."""
+    """Run a thread, which has ended when this ends: what it uses is closed then."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         yield thread
     finally:
         lane.give_up()
-        thread.join()
+        _wait_for(thread)
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Wait for the end of a thread, which is near; a signal that comes meanwhile is heard after that."""
+    interruption = None
+    while thread.is_alive():
+        try:
+            thread.join(_LOOK)
+        except BaseException as error:  # Ctrl-C once more
+            interruption = error
+    if interruption is not None:
+        raise interruption

@@ -108,6 +108,7 @@ class Film:
             check_size(context.width, context.height, most_pixels)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+        context.options = {"max_pixels": str(most_pixels)}  # of frames that become larger on the way, too
         context.thread_type = "AUTO"
         context.thread_count = min(available_cpus(), _THREADS)
         self.time_base: Fraction = self.video.time_base
