@@ -33,6 +33,8 @@ from quantnas_sr.upscaling.video.encoders import CODECS, Encoding  # noqa: E402
 from quantnas_sr.upscaling.video.frame_upscaler import FrameUpscaler  # noqa: E402
 from quantnas_sr.upscaling.video.frames import planes_of, samples_of  # noqa: E402
 from quantnas_sr.upscaling.video.pipeline import ahead, behind  # noqa: E402
+from quantnas_sr.upscaling.video.writing import FilmWriter  # noqa: E402
+from quantnas_sr.upscaling.writers import OutputError  # noqa: E402
 
 FRAMES = 5
 LOSSLESS = Encoding("h264", 0)
@@ -284,9 +286,10 @@ def test_avi_says_that_it_has_no_uneven_time_stamps(tmp_path, capfd):
     assert "uneven time stamps" in capfd.readouterr().err
 
 
-def test_sound_and_pictures_of_a_stream_that_starts_late_stay_together(tmp_path):
+@pytest.mark.parametrize("target", [".mp4", ".mkv"])
+def test_sound_and_pictures_of_a_stream_that_starts_late_stay_together(tmp_path, target):
     source = write_film(tmp_path / "a.ts", noise(FRAMES), sound="aac", stamps=[9000 + 100 * n for n in range(FRAMES)])
-    before, after = Read(source), upscale(source, tmp_path / "b.mkv")
+    before, after = Read(source), upscale(source, tmp_path / f"b{target}")
     assert np.allclose(np.diff(after.stamps), 0.1) and len(after.stamps) == FRAMES
     apart = [read.stamps[0] - read.packets["audio"][0][0] for read in (before, after)]
     assert abs(apart[0] - apart[1]) < 0.002 and min(after.stamps[0], after.packets["audio"][0][0]) < 0.1
@@ -543,6 +546,14 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path, monkeypatch, capsys)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "b.mp4: cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_what_cannot_be_read_back_is_not_kept(tmp_path, monkeypatch):
+    write_film(tmp_path / "a.mp4", noise(FRAMES))
+    monkeypatch.setattr(FilmWriter, "finish", lambda self: None)
+    with pytest.raises(OutputError, match="b.mp4: cannot be written .what was written cannot be read back"):
+        upscale(tmp_path / "a.mp4", tmp_path / "b.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
