@@ -52,9 +52,12 @@ def main() -> None:
         whole = ("all together", *timed(lambda: upscale_file(film, output, network, encoding)))
         check(film, output, frames)
     for name, seconds, processor in (*parts, whole):
-        print(f"{name:14} {frames / seconds:7.1f} frames/s, {1e3 * processor / frames:6.1f} ms of processor a frame")
+        cores = f"{processor / seconds:.1f} processors busy"
+        print(
+            f"{name:14} {frames / seconds:7.2f} frames/s, {1e3 * processor / frames:6.1f} ms of processor time a frame, {cores}"
+        )
     one_by_one = sum(seconds for _, seconds, _ in parts)
-    print(f"one by one     {frames / one_by_one:7.1f} frames/s")
+    print(f"one by one     {frames / one_by_one:7.2f} frames/s")
 
 
 Measured = Tuple[str, float, float]

@@ -166,6 +166,22 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert (tiled.frames[1][0] == enlarged(planes)[0]).all()
 
 
+@pytest.mark.parametrize(
+    "pixels, line", [("yuva420p", "transparency"), ("yuv420p12le", "12 bits (10 are written)"), ("yuv420p", None)]
+)
+def test_what_pictures_lose_is_named(tmp_path, pixels, line, capfd):
+    [[luma, *colours]] = noise(1, bits=12 if "12" in pixels else 8)
+    planes = [luma, *colours, *([luma] if pixels == "yuva420p" else [])]
+    upscale(write_film(tmp_path / "a.mkv", [planes], "ffv1", pixels), tmp_path / "b.mkv")
+    assert capfd.readouterr().err == (f"{tmp_path / 'b.mkv'}: not kept: {line}\n" if line else "")
+
+
+def test_interlaced_frames_are_said_to_be(tmp_path, capfd):
+    options = {"crf": "0", "x264-params": "interlaced=1", "flags": "+ildct+ilme"}
+    upscale(write_film(tmp_path / "a.mp4", noise(2, 64), options=options), tmp_path / "b.mp4")
+    assert "a.mp4: is interlaced" in (err := capfd.readouterr().err) and err.count("\n") == 1
+
+
 # What is kept
 
 
@@ -199,7 +215,7 @@ def test_subtitles_are_copied_where_they_can_be_and_named_where_not(tmp_path, ca
     assert [data.decode() for _, data in before.packets["subtitle"]] == ["Hello", "Wörld"]
     assert not capfd.readouterr().err
     assert "subtitle" not in upscale(tmp_path / "a.mkv", tmp_path / "b.mp4").packets
-    line = f"{tmp_path / 'b.mp4'}: is without what .mp4 does not hold: subtitles (srt); .mkv holds it\n"
+    line = f"{tmp_path / 'b.mp4'}: not kept: subtitles (srt); .mkv holds it\n"
     assert capfd.readouterr().err == line
     result = upscale(tmp_path / "a.mkv", tmp_path / "b.webm", encoding=Encoding())
     assert "sound (aac, eng), subtitles (srt)" in capfd.readouterr().err and result.codec in ("vp9", "libvpx-vp9")
@@ -254,7 +270,7 @@ def test_the_cover_of_an_mp4_stays(tmp_path, capfd):
     assert after.packets["video"] == [(0, picture.getvalue())] and len(after.frames) == FRAMES
     assert not capfd.readouterr().err
     upscale(source, tmp_path / "b.mkv")
-    assert capfd.readouterr().err == f"{tmp_path / 'b.mkv'}: is without what .mkv does not hold: cover (mjpeg)\n"
+    assert capfd.readouterr().err == f"{tmp_path / 'b.mkv'}: not kept: cover (mjpeg)\n"
 
 
 @pytest.mark.skipif(not hasattr(av.container.OutputContainer, "add_attachment"), reason="this PyAV has no attachments")
@@ -269,7 +285,7 @@ def test_attached_fonts_stay_in_mkv(tmp_path, capfd):
         assert attached.data == b"abc" and attached.metadata["filename"] == "font.ttf"
     assert not capfd.readouterr().err
     upscale(source, tmp_path / "b.mp4")
-    assert "does not hold: attachment (font.ttf); .mkv holds it" in capfd.readouterr().err
+    assert "not kept: attachment (font.ttf); .mkv holds it" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])

@@ -105,7 +105,7 @@ def from_rgb(rgb: np.ndarray, samples: Samples, planes: Sequence[np.ndarray]) ->
     """Fill planes of integers with an image, rounded.
 
     Args:
-        rgb: (3, H, W) float32, red first, which is clipped to 0..1; or (H, W, 3) uint8 or uint16.
+        rgb: (3, H, W) float, red first, which is clipped to 0..1; or (H, W, 3) uint8 or uint16.
         samples: of the planes; of the family ``yuv``; Cb and Cr have every or every other column and row.
         planes: where they go.
     """
@@ -127,8 +127,8 @@ def from_rgb(rgb: np.ndarray, samples: Samples, planes: Sequence[np.ndarray]) ->
 
 def _strip_of(rgb: np.ndarray, rows: slice) -> Sequence[np.ndarray]:
     """Rows of an image, clipped: three planes (rows, W) float32."""
-    if rgb.dtype == np.float32:
-        return np.clip(rgb[:, rows], 0, 1)
+    if rgb.dtype.kind == "f":
+        return np.clip(rgb[:, rows], 0, 1).astype(np.float32, copy=False)
     white = np.float32(np.iinfo(rgb.dtype).max)
     return [np.ascontiguousarray(rgb[rows, :, channel]) / white for channel in range(3)]
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -34,10 +34,12 @@ _IN_MKV = ("sound", "subtitles", "attachment")
 
 
 class _Result(NamedTuple):
-    """A step behind the network."""
+    """A step behind the network, as `FilmWriter.write` takes it."""
 
     pixels: Optional[np.ndarray]
-    step: Step
+    stamp: int
+    duration: int
+    packets: List[Any]
 
 
 def upscale_video(
@@ -81,22 +83,21 @@ def upscale_video(
 
 def _run(film: Film, writer: FilmWriter, frames: FrameUpscaler, others: Sequence[int]) -> None:
     """Decode, upscale and encode all frames."""
-
-    def write(result: _Result) -> None:
-        picture = result.step.picture
-        stamp, duration = (picture.stamp, picture.duration) if picture else (0, 0)
-        writer.write(result.pixels, stamp, duration, result.step.packets)
-
     with tqdm(total=film.count or None, unit="frame", disable=None) as bar:
-        with ahead(film.steps(others), WAITING) as steps, behind(write, WAITING) as give:
+        with ahead(film.steps(others), WAITING) as steps, behind(lambda result: writer.write(*result), WAITING) as give:
             for step in steps:
-                pixels = None
-                if step.picture is not None:
-                    pixels = frames(step.picture.planes, film.look.samples.bits)
-                    bar.update()
-                give(_Result(pixels, step))
-                del pixels, step
+                give(_upscaled(step, frames, film))
+                bar.update(step.picture is not None)
+                del step  # before the next one is made
         writer.finish()
+
+
+def _upscaled(step: Step, frames: FrameUpscaler, film: Film) -> _Result:
+    picture = step.picture
+    if picture is None:
+        return _Result(None, 0, 0, step.packets)
+    pixels = frames(picture.planes, film.look.samples.bits)
+    return _Result(pixels, picture.stamp, picture.duration, step.packets)
 
 
 def _read_back(path: Path, output: Path, film: Film, written: int) -> List[str]:
@@ -127,6 +128,6 @@ def _report(film: Film, output: Path, left_out: Sequence[str]) -> None:
     if left_out:
         suffix, lost = output.suffix.lower(), ", ".join(left_out)
         hint = "; .mkv holds it" if suffix != ".mkv" and any(word in lost for word in _IN_MKV) else ""
-        lines += (f"{output}: is without what {suffix} does not hold: {lost}{hint}",)
+        lines += (f"{output}: not kept: {lost}{hint}",)
     for line in lines:
         print(line, file=sys.stderr)
