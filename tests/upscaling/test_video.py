@@ -33,6 +33,7 @@ from quantnas_sr.upscaling.video.encoders import CODECS, Encoding  # noqa: E402
 from quantnas_sr.upscaling.video.frame_upscaler import FrameUpscaler  # noqa: E402
 from quantnas_sr.upscaling.video.frames import planes_of, samples_of  # noqa: E402
 from quantnas_sr.upscaling.video.pipeline import ahead, behind  # noqa: E402
+from quantnas_sr.upscaling.video.reading import Film  # noqa: E402
 from quantnas_sr.upscaling.video.writing import FilmWriter  # noqa: E402
 from quantnas_sr.upscaling.writers import OutputError  # noqa: E402
 
@@ -207,6 +208,21 @@ def test_sound_is_copied_byte_for_byte_and_all_that_is_said_of_it(tmp_path, sour
     wanted = [(0, Fraction(1, 5), {"title": "Begin"}), (Fraction(1, 5), Fraction(1, 2), {"title": "End"})]
     assert chapters == (wanted if CHAPTERS else [])
     assert not capfd.readouterr().err
+
+
+def test_a_broken_packet_of_sound_costs_no_more_than_itself(tmp_path, monkeypatch, capfd):
+    source, seen = rich(tmp_path / "a.mp4"), []
+
+    def third_is_broken(self, packet):
+        seen.append(packet)
+        if len(seen) == 3:
+            packet.dts = packet.pts + 10**6  # decoded after it is heard
+        return packet
+
+    monkeypatch.setattr(Film, "_shifted", third_is_broken)
+    after = upscale(source, tmp_path / "b.mp4")
+    assert len(after.packets["audio"]) == len(Read(source).packets["audio"]) - 1 and len(after.frames) == FRAMES
+    assert capfd.readouterr().err.endswith("not kept: 1 broken packets of other streams\n")
 
 
 def test_subtitles_are_copied_where_they_can_be_and_named_where_not(tmp_path, capfd):

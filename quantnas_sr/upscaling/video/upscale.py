@@ -76,6 +76,8 @@ def upscale_video(
                 with open_writer(aside, output, container, film, others, encoding) as writer:
                     _run(film, writer, frames, [stream.index for stream in others])
                 left_out += [*writer.lost, *_read_back(aside, output, film, writer.written)]
+        except MemoryError:
+            raise DataError(f"{source}: not enough memory; a smaller --tile or --memory takes less") from None
         except OSError as error:
             raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from None
         _report(film, output, left_out)
@@ -111,7 +113,7 @@ def _read_back(path: Path, output: Path, film: Film, written: int) -> List[str]:
         with av.open(f"file:{path}", metadata_errors="replace") as again:
             found = sum(packet.size > 0 for packet in again.demux(video=0))
             lost = lost_facts(film.container, again, film.look.aspect)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):
         found = -1
     if found != written:
         raise OutputError(f"{output}: cannot be written (what was written cannot be read back; is the disk full?)")

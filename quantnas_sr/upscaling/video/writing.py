@@ -1,12 +1,13 @@
 """Upscaled frames to a file: encoded, with the packets of the other streams between them."""
 
+import errno
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
-from quantnas_sr.errors import DataError
+from quantnas_sr.errors import DataError, QuantNASError
 from quantnas_sr.system.cpus import available_cpus
 from quantnas_sr.upscaling.video.colour import from_rgb
 from quantnas_sr.upscaling.video.encoders import Encoder, Encoding, pixels_for
@@ -53,7 +54,7 @@ class FilmWriter:
         self._file = import_av().open(f"file:{path}", "w", format=container)
         self._others: Dict[int, Any] = {}
         self._video: Optional[Any] = None
-        self._last, self._uneven = -1, False
+        self._last, self._uneven, self._refused = -1, False, 0
         self._durations: Dict[int, int] = {}
 
     def write(self, pixels: Optional[np.ndarray], stamp: int, duration: int, packets: Sequence[Any]) -> None:
@@ -74,13 +75,12 @@ class FilmWriter:
             self._begin(*(pixels.shape[1:] if pixels.dtype.kind == "f" else pixels.shape[:2]))
         try:
             for packet in packets:
-                packet.stream = self._others[packet.stream.index]
-                self._file.mux(packet)
+                self._copy(packet)
             if pixels is not None:
                 self._mux(self._video.encode(self._frame(pixels, stamp, duration)))
                 self.written += 1
         except (av.FFmpegError, OSError) as error:
-            raise OutputError(f"{self._output}: cannot be written ({error.strerror or error})") from None
+            raise self._problem(error) from None
 
     def finish(self) -> None:
         """Write what the encoder holds, and the end of the file.
@@ -88,19 +88,34 @@ class FilmWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        av = import_av()
         try:
             self._mux(self._video.encode(None))
             self._file.close()
-            if self._uneven:
-                self.lost.append("uneven time stamps (variable frame rate)")
-        except (av.FFmpegError, OSError) as error:
-            raise OutputError(f"{self._output}: cannot be written ({error.strerror or error})") from None
+        except (import_av().FFmpegError, OSError) as error:
+            raise self._problem(error) from None
+        if self._uneven:
+            self.lost.append("uneven time stamps (variable frame rate)")
+        if self._refused:
+            self.lost.append(f"{self._refused} broken packets of other streams")
 
     def close(self) -> None:
         """Let go of the file, finished or not."""
         with suppress(Exception):  # it is not wanted any more
             self._file.close()
+
+    def _problem(self, error: Any) -> QuantNASError:
+        """The line for an error of FFmpeg: about the disk, or about what is to be written."""
+        kind = DataError if _is_refusal(error) else OutputError
+        return kind(f"{self._output}: cannot be written ({error.strerror or error})")
+
+    def _copy(self, packet: Any) -> None:
+        packet.stream = self._others[packet.stream.index]
+        try:
+            self._file.mux(packet)
+        except import_av().FFmpegError as error:
+            if not _is_refusal(error):
+                raise
+            self._refused += 1
 
     def _begin(self, height: int, width: int) -> None:
         """Open the encoder and the other streams, and write the header."""
@@ -165,6 +180,11 @@ class FilmWriter:
             if duration:
                 packet.duration = duration
             self._file.mux(packet)
+
+
+def _is_refusal(error: Any) -> bool:
+    """Whether FFmpeg does not take what it was given, in contrast to a file that cannot be written."""
+    return isinstance(error, import_av().error.InvalidDataError) or error.errno == errno.EINVAL
 
 
 @contextmanager
