@@ -52,9 +52,7 @@ def main() -> None:
         whole = ("all together", *timed(lambda: upscale_file(film, output, network, encoding)))
         check(film, output, frames)
     for name, seconds, processor in (*parts, whole):
-        busy = (
-            f"{1e3 * processor / frames:6.1f} ms of processor time a frame, {processor / seconds:.1f} processors"
-        )
+        busy = f"{1e3 * processor / frames:6.1f} ms of processor time a frame, {processor / seconds:.1f} processors"
         print(f"{name:14} {frames / seconds:7.2f} frames/s, {busy}")
     one_by_one = sum(seconds for _, seconds, _ in parts)
     print(f"one by one     {frames / one_by_one:7.2f} frames/s")

@@ -163,7 +163,7 @@ class Film:
         return None
 
     def _packets(self) -> Iterator[Any]:
-        """All packets; those at the end, which are empty, make decoders give what they hold."""
+        """The packets of all streams that the header names; empty ones at the end, at which decoders give the rest."""
         try:
             for packet in self.container.demux():
                 if packet.pts is not None:
@@ -171,6 +171,8 @@ class Film:
                 yield packet
         except import_av().FFmpegError:
             self.broken += 1  # and nothing behind it can be reached
+        except IndexError:
+            pass  # PyAV's, at the very end, where a stream has appeared on the way
 
     def _shifted(self, packet: Any) -> Any:
         shift = self.shift(packet.time_base)
