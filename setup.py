@@ -5,13 +5,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-export = [
-    "onnx",
-    "onnxscript",
+runtimes = [
     # Before 1.21 it has no DepthToSpace of integers. Python 3.9 has only older ones: there OpenVINO checks and runs.
     "onnxruntime>=1.21; python_version >= '3.10'",
     "openvino",
 ]
+export = ["onnx", "onnxscript", *runtimes]
+# PyAV: videos. 15.1 is the last one for Python 3.9; chapters need 16.
+run = [*runtimes, "av>=15.1"]
 report = ["matplotlib", "jinja2"]
 sweep = ["submitit"]
 spandrel = ["spandrel; python_version >= '3.10'"]
@@ -51,10 +52,11 @@ setup(
     ],
     extras_require={
         "export": export,
+        "run": run,
         "report": report,
         "sweep": sweep,
         "spandrel": spandrel,
-        "test": ["pytest", "pytest-xdist>=3.2", *export, *report, *sweep, *spandrel],
+        "test": ["pytest", "pytest-xdist>=3.2", *export, *run, *report, *sweep, *spandrel],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

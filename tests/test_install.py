@@ -45,6 +45,12 @@ def test_an_onnx_runtime_that_cannot_run_integers_is_not_taken(setup):
     assert allowed(export, "openvino", "2025.3.0", python="3.9")
 
 
+def test_what_upscales_videos_is_there_for_every_python(setup):
+    run = setup["extras_require"]["run"]
+    assert allowed(run, "av", "15.1.0", python="3.9") and not allowed(run, "av", "14.4.0")
+    assert set(run) <= set(setup["extras_require"]["test"])
+
+
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="it knows no list of its own modules")
 def test_every_package_that_is_imported_at_the_top_of_a_module_is_required(setup):
     """By the names that pip knows; extras are imported where they are needed."""

@@ -1,6 +1,5 @@
 """Small networks for the tests of upscaling, with outcomes that are known or depend on all that they may depend on."""
 
-import os
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
@@ -10,9 +9,6 @@ import torch
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.onnx_format import sealed
 from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
-
-# OpenCV reads it once, before the first video, which is often one that a test writes and not the command's.
-os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
 
 
 def derived(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from quantnas_sr.commands.arguments import add_max_pixels, positive
+from quantnas_sr.commands.arguments import add_max_pixels, not_negative, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         help="image format of the output in a folder: png, tif, jpg, webp or bmp "
         "(default: the input's if it is PNG or TIFF, else png)",
+    )
+    parser.add_argument(
+        "--codec",
+        help="of videos: h264, hevc, av1, vp9, ffv1, prores (default: h264, hevc for 10 bits; in .webm vp9, av1)",
+    )
+    parser.add_argument(
+        "--crf",
+        type=not_negative,
+        metavar="N",
+        help="quality of videos on the scale of the codec, lower is better (default: h264 18, hevc 20, av1 and vp9 26)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="upscale again the files that the output folder already has"

@@ -18,7 +18,9 @@ from quantnas_sr.images.picture import read_picture
 from quantnas_sr.upscaling.pixels import SMALL, memory_use, tile_for, upscaled_bands
 from quantnas_sr.upscaling.tasks import UpscaleTask
 from quantnas_sr.upscaling.transparency import spread_colours
-from quantnas_sr.upscaling.video import upscale_video
+from quantnas_sr.upscaling.video.encoders import USUAL, Encoding
+from quantnas_sr.upscaling.video.frame_upscaler import FrameUpscaler
+from quantnas_sr.upscaling.video.upscale import upscale_video
 from quantnas_sr.upscaling.writers import Layout, OutputError, fitting, format_of, image_writer
 
 _TILES_SHOW = (
@@ -36,6 +38,7 @@ class Upscaler:
         tile: longest side of a tile; by default what ``memory`` allows.
         memory: memory limit of the process in bytes.
         most_pixels: larger images are refused.
+        encoding: codec and quality of videos.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Upscaler:
         tile: Optional[int] = None,
         memory: int = DEFAULT_MEMORY,
         most_pixels: int = MOST_PIXELS,
+        encoding: Encoding = USUAL,
     ) -> None:
         self.network, self.tile, self.memory, self.most_pixels = network, tile, memory, most_pixels
+        self.encoding = encoding
         self._warned = False
 
     @cached_property
@@ -63,9 +68,10 @@ class Upscaler:
         """
         images = [task for task in tasks if not task.is_video]
         broken = self._images(images) if images else []
+        frames = FrameUpscaler(self.network, lambda: self._use, self.tile, self.memory, _TILES_SHOW)
         for source, target in (task for task in tasks if task.is_video):
             try:
-                upscale_video(source, target, self.network, self._frame)
+                upscale_video(source, target, frames, self.encoding, self.most_pixels)
             except OutputError:
                 raise
             except QuantNASError as error:
@@ -130,13 +136,6 @@ class Upscaler:
         if held + header.decoding_bytes > self.memory:
             what = f"{header.width}x{header.height} pixels take about {amount(header.decoding_bytes)} to decode"
             raise DataError(f"{what}, beside {amount(held)} of the program; a larger --memory allows that")
-
-    def _frame(self, frame: np.ndarray) -> np.ndarray:
-        """One frame of a video: (H, W, 3) uint8 -> (s*H, s*W, 3)."""
-        size = frame.shape[:2]
-        use = None if self.tile or size[0] * size[1] <= SMALL else self._use
-        tile = tile_for(size, self.network, self.tile, use, self.memory)
-        return np.concatenate(list(upscaled_bands(frame, self.network, tile)))
 
     def _layout(self, pixels: np.ndarray, target: Path, metadata: Metadata) -> Layout:
         height, width = (self.network.scale * side for side in pixels.shape[:2])

@@ -21,11 +21,14 @@ def run(args: argparse.Namespace) -> None:
     from quantnas_sr.images.folders import left_out_line
     from quantnas_sr.upscaling.batch import Upscaler
     from quantnas_sr.upscaling.tasks import counted, plan
+    from quantnas_sr.upscaling.video.encoders import Encoding
     from quantnas_sr.values.arguments import parse_memory
 
     # `kill` cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     memory = parse_memory(args.memory)
+    encoding = Encoding(args.codec, args.crf)
+    encoding.check()
     network, inputs, output = _sorted_paths(args.paths, args.network, args.scale)
     planned = plan(inputs, output, args.format and f".{args.format.lower().lstrip('.')}")
     if planned.left_out:
@@ -33,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     todo = planned.unfinished() if planned.into_folder and not args.overwrite else planned.tasks
     if todo:
         opened = open_network(network, args.runtime, args.threads)
-        broken = Upscaler(opened, args.tile, memory, args.max_pixels).files(todo)
+        broken = Upscaler(opened, args.tile, memory, args.max_pixels, encoding).files(todo)
         if broken and len(planned.tasks) == 1:
             raise DataError(broken[0])
         for line in broken:

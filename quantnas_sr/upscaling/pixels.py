@@ -192,7 +192,7 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     piece = image[rows.start : rows.stop, columns.start : columns.stop]
     colours = np.atleast_3d(piece)[..., : 3 if piece.ndim == 3 and piece.shape[2] > 2 else 1]
     planes = np.broadcast_to(to_unit(colours).transpose(2, 0, 1)[None], (1, 3, *piece.shape[:2]))
-    result = _run(network, np.array(planes, order="C"))[0]
+    result = run_network(network, np.array(planes, order="C"))[0]
     s = network.scale
     kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
     large = result[:, kept[0], kept[1]]
@@ -205,7 +205,12 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
             place[...] = gray
 
 
-def _run(network: Network, planes: np.ndarray) -> np.ndarray:
+def run_network(network: Network, planes: np.ndarray) -> np.ndarray:
+    """Run a network on a tile, (1, 3, H, W) float32, and check what it makes: (1, 3, s*H, s*W), not clipped.
+
+    Raises:
+        DataError: the network fails.
+    """
     height, width = planes.shape[2:]
     try:
         result = network(planes)

@@ -8,7 +8,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, 
 from quantnas_sr.errors import DataError, OptionError, unknown
 from quantnas_sr.images.folders import files_in, left_out_line
 from quantnas_sr.images.formats import image_suffixes, is_image
-from quantnas_sr.upscaling import video, writers
+from quantnas_sr.upscaling import writers
+from quantnas_sr.upscaling.video import names as video
 
 
 class UpscaleTask(NamedTuple):
@@ -89,7 +90,7 @@ def _single(source: Path, output: Union[str, Path], suffix: Optional[str]) -> Up
         _check_folder(output, "an output with a slash at the end is")
         return UpscaleTask(source, target / _name(source, suffix))
     if video.is_video(source):
-        video.codec_of(target)
+        video.container_of(target)
         return UpscaleTask(source, target)
     if suffix is not None and target.suffix.lower() != suffix:
         raise OptionError(f"{target}: its suffix is not the --format {suffix}")
@@ -155,7 +156,7 @@ def _of_folder(source: Path, output: Path) -> Tuple[List[Path], List[Path]]:
 def _name(source: Path, suffix: Optional[str]) -> str:
     own = source.suffix.lower()
     if video.is_video(source):
-        return source.stem + (own if own in video.CODECS else ".mp4")
+        return source.stem + (own if own in video.CONTAINERS else ".mp4")
     return source.stem + (suffix or (own if own in writers.LOSSLESS else ".png"))
 
 

@@ -93,7 +93,7 @@ UPSCALED = """
 import sys
 from quantnas_sr import cli
 code = cli.main(["upscale", *sys.argv[1:]])
-print(code, *(name for name in ("torch", "torchvision", "basicsr", "scipy", "onnx") if name in sys.modules))
+print(code, *(name for name in ("torch", "torchvision", "basicsr", "scipy", "onnx", "av") if name in sys.modules))
 """
 
 

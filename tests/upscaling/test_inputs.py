@@ -3,9 +3,9 @@
 from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from films import noise, write_film
 from PIL import Image, features
 from upscaling import checkpoint, nearest
 
@@ -32,9 +32,7 @@ def image(path: str, side: int = 4) -> None:
 
 
 def video(path: str) -> None:
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 5, (16, 16))
-    writer.write(np.zeros((16, 16, 3), np.uint8))
-    writer.release()
+    write_film(Path(path), noise(1))
 
 
 def files(folder: str = ".") -> list:
@@ -118,8 +116,8 @@ def test_a_slash_at_the_end_makes_a_folder_of_a_single_image_too(network, output
         (("in", "in"), "in: is the folder of the input"),
         (("in", "b.png", "in"), "in: is the folder of the input"),
         (("a.png", "a.mp4"), "a.mp4: has the suffix of a video, but a.png is not a video. Allowed: .bmp, .jpeg"),
-        (("video.m4v", "x.m4v"), "x.m4v: unknown suffix of a video '.m4v', did you mean '.mp4'? Allowed: .avi, .mp4"),
-        (("video.m4v", "x.png"), "x.png: unknown suffix of a video '.png'. Allowed: .avi, .mp4"),
+        (("video.m4v", "x.m4b"), "x.m4b: unknown suffix of a video '.m4b', did you mean '.mp4'? Allowed: .avi, .m4v"),
+        (("video.m4v", "x.png"), "x.png: unknown suffix of a video '.png'. Allowed: .avi, .m4v"),
         (("video.m4v", "in", "out", "--format", "jpeg2"), "--format unknown suffix '.jpeg2', did you mean '.jpeg'"),
     ],
 )
@@ -161,7 +159,7 @@ def test_a_folder_is_read_as_far_as_it_can_be_and_the_rest_is_counted_and_named(
     assert out == "wrote out: 6 images and 1 video\n"
     left_out = "left out: 2 files that cannot be read as an image or a video: in/IMG_0001.HEIC, in/deep/notes.txt"
     assert err.splitlines()[0] == f"{left_out}; pip install pillow-heif to read .heic"
-    assert "film.mp4: has no sound" in err and err.count("\n") == 2
+    assert err.count("\n") == 1
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
@@ -192,7 +190,7 @@ def test_a_broken_video_stops_nothing_else(network, capfd):
     Path("in/a.mp4").write_bytes(b"no video")
     assert run(network, "in", "out") == 1
     err = capfd.readouterr().err.splitlines()
-    assert "in/a.mp4: not a video that can be decoded" in err
+    assert any(line.startswith("in/a.mp4: not a video that can be decoded") for line in err)
     assert err[-1] == "quantnas: 1 of 1 image and 1 video were not upscaled"
     assert files("out") == ["out/b.png"]
 
