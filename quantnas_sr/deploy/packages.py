@@ -18,9 +18,10 @@ from quantnas_sr.errors import MissingExtraError
 #: The runtimes of ``.onnx`` files, best first.
 RUNTIMES = ("openvino", "onnxruntime")
 #: Those of ``.tflite`` files: LiteRT with XNNPACK, which is its default, and with its own kernels alone.
-LITERT, LITERT_BUILTIN = "litert", "litert_builtin"
-#: Runtimes by the suffix of an exported file.
-RUNTIMES_OF = {".onnx": RUNTIMES, ".tflite": (LITERT, LITERT_BUILTIN)}
+LITERT, LITERT_BUILTIN = LITERT_RUNTIMES = ("litert", "litert_builtin")
+#: Runtimes by the suffix of an exported file; all of them.
+RUNTIMES_OF = {".onnx": RUNTIMES, ".tflite": LITERT_RUNTIMES}
+ALL_RUNTIMES = (*RUNTIMES, *LITERT_RUNTIMES)
 #: The first versions that run exported files: ONNX Runtime before 1.21 has no DepthToSpace of uint8.
 _OLDEST: Dict[str, Tuple[int, int]] = {"onnxruntime": (1, 21)}
 _TELEMETRY = "openvino_telemetry"
@@ -63,12 +64,14 @@ def import_runtime(name: str, feature: str) -> ModuleType:
     """Import a runtime with its telemetry disabled.
 
     Args:
-        name: one of `RUNTIMES`.
+        name: one of `ALL_RUNTIMES`; of LiteRT it is the package, whose modules `import_litert` imports.
         feature: what it is needed for.
 
     Raises:
         MissingExtraError: it is not installed, too old, or cannot be imported.
     """
+    if name in LITERT_RUNTIMES:
+        return import_litert(feature, "")
     if importlib.util.find_spec(name) is None:
         raise MissingExtraError(feature, name, "export")
     try:

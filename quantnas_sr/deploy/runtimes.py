@@ -8,7 +8,7 @@ import numpy as np
 from quantnas_sr.deploy.litert import tflite_format
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.onnx_format import OUTPUT, Facts, is_sealed
-from quantnas_sr.deploy.packages import LITERT, RUNTIMES_OF, installed_runtimes, usable_runtimes
+from quantnas_sr.deploy.packages import ALL_RUNTIMES, LITERT, RUNTIMES_OF, installed_runtimes, usable_runtimes
 from quantnas_sr.deploy.sessions import Session, open_session
 from quantnas_sr.deploy.trial import try_in_another_process
 from quantnas_sr.errors import DataError, OptionError
@@ -36,7 +36,7 @@ def open_network(path: Union[str, Path], runtime: str = "auto", threads: Optiona
         DataError, GenotypeError: the file cannot be read, or was not written by this package.
     """
     path = Path(path)
-    check_word(runtime, ("auto", *(name for names in RUNTIMES_OF.values() for name in names), "torch"), "runtime", "")
+    check_word(runtime, ("auto", *ALL_RUNTIMES, "torch"), "runtime", "")
     threads = None if threads is None else parse_positive(threads, "threads")
     if not path.is_file():
         raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")

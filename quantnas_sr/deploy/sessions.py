@@ -56,7 +56,7 @@ def open_session(
     """Open an exported file in a runtime.
 
     Args:
-        runtime: one of `packages.RUNTIMES_OF`.
+        runtime: one of `packages.ALL_RUNTIMES`.
         path: the file.
         threads: CPU threads; by default the runtime's.
         outputs: the names of all outputs of the file, in their order.

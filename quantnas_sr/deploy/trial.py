@@ -30,7 +30,7 @@ def try_in_another_process(path: Path, runtime: str) -> None:
 
     Args:
         path: the file.
-        runtime: one of `packages.RUNTIMES_OF`.
+        runtime: one of `packages.ALL_RUNTIMES`.
 
     Raises:
         DataError: the process crashed, or did not end.

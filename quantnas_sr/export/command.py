@@ -21,7 +21,7 @@ from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.overflow import IN_FLOAT
-from quantnas_sr.deploy.packages import RUNTIMES_OF, usable_runtimes
+from quantnas_sr.deploy.packages import LITERT_RUNTIMES, RUNTIMES_OF, usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
@@ -276,7 +276,7 @@ def _checked_tflite(
     scale, layers = scale_of(network), list(chain(network))
     if layers[0][1].quantize:
         network, metadata = ByteNetwork(network), {**metadata, "outputs": "int8"}
-    content, runtimes = build(network, scale, metadata), RUNTIMES_OF[".tflite"]
+    content, runtimes = build(network, scale, metadata), LITERT_RUNTIMES
     pixels = [np.rint(image * 255) / np.float32(255) for image in images]
     agreements, others, size = _kept(network, lambda path: path.write_bytes(content), output, runtimes, pixels)
     return Exported(output, agreements, len(layers), size, 0, others, limited=getattr(network, "limited", 0))

@@ -46,7 +46,7 @@ class LayerCheck:
     Args:
         network: what was exported, in evaluation mode.
         path: the file.
-        runtime: one of `deploy.packages.RUNTIMES_OF`.
+        runtime: one of `deploy.packages.ALL_RUNTIMES`.
     """
 
     #: Tolerance of a rounding in steps.

@@ -11,7 +11,7 @@ import pytest
 from project import ROOT, write_image
 
 from quantnas_sr.deploy import runtimes, trial
-from quantnas_sr.deploy.packages import RUNTIMES_OF
+from quantnas_sr.deploy.packages import LITERT_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
 
@@ -52,7 +52,7 @@ def test_a_whole_file_is_opened_at_once_and_a_changed_one_is_tried_first(tmp_pat
     assert open_network(path).scale == 2 and tried == [str(path)]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES_OF[".tflite"])
+@pytest.mark.parametrize("runtime", LITERT_RUNTIMES)
 def test_it_computes(runtime, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 7)) / np.float32(255)
     made = open_network(write_tflite(tmp_path / "net.tflite"), runtime, threads=2)(x.astype(np.float32))

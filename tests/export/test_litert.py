@@ -16,7 +16,7 @@ from upscaling import derived
 from quantnas_sr import cli
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.deploy.onnx_format import OUTPUT
-from quantnas_sr.deploy.packages import LITERT, RUNTIMES_OF
+from quantnas_sr.deploy.packages import LITERT, LITERT_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError
 from quantnas_sr.export.command import export
@@ -31,7 +31,7 @@ from quantnas_sr.export.litert import graph  # noqa: E402
 from quantnas_sr.export.litert.byte_network import ByteNetwork, chain, check_plain, pixel_order  # noqa: E402
 from quantnas_sr.export.litert.flat_buffer import packed  # noqa: E402
 
-RUNTIMES = RUNTIMES_OF[".tflite"]
+RUNTIMES = LITERT_RUNTIMES
 SLOTS = ("head", "body_0", "body_1", "body_2", "upsample")
 
 

@@ -110,4 +110,7 @@ def _to_stored(image: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
 def _to_real(stored: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
     scale, zero_point = tensor["quantization"]
     real = stored.astype(np.float32)
-    return (real - np.float32(zero_point)) * np.float32(scale) if np.issubdtype(stored.dtype, np.integer) else real
+    if np.issubdtype(stored.dtype, np.integer):
+        real -= np.float32(zero_point)
+        real *= np.float32(scale)
+    return real
