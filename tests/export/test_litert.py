@@ -158,6 +158,20 @@ def test_channels_with_scales_and_mirrored_steps_of_old_checkpoints(tmp_path):
     assert check(made, tmp_path / "net.tflite", RUNTIMES, images(2))[0].equal > 0.999
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_first_layer_that_does_not_read_the_bytes_of_the_image(bits, tmp_path):
+    """With 3 channels the head may be left out."""
+    operations = ("skip_connect", "simple_3x3", "skip_connect", "skip_connect", "simple_3x3")
+    made = written(plain(2, bits, operations, num_feat=3), tmp_path / "net.tflite")
+    assert check(made, tmp_path / "net.tflite", RUNTIMES, images(2))[0].equal > 0.999
+
+
+def test_a_single_convolution(tmp_path):
+    operations = (*4 * ("skip_connect",), "simple_3x3")
+    made = written(plain(2, 8, operations, num_feat=3), tmp_path / "net.tflite")
+    assert check(made, tmp_path / "net.tflite", RUNTIMES, images(2))[0].equal > 0.999
+
+
 def test_hwgq(tmp_path):
     made = written(plain(2, 4, activation_quantizer="hwgq"), tmp_path / "net.tflite")
     assert check(made, tmp_path / "net.tflite", RUNTIMES, images(2))[0].equal > 0.999

@@ -40,6 +40,11 @@ def build(network: nn.Module, scale: int, metadata: Mapping[str, str]) -> bytes:
 class _Graph:
     """A file whose operators are added one after the other: in float."""
 
+    #: Whether there are no integers.
+    in_float = True
+    #: Name of the output of the last convolution.
+    last = "residual"
+
     def __init__(self, network: nn.Module, scale: int) -> None:
         self.network, self.scale = network, scale
         self.layers = list(chain(network))
@@ -53,9 +58,6 @@ class _Graph:
         summed = self.tensor("sum", channels, _IMAGE)
         self.file.operator("ADD", 2, [residual, anchor], summed, "AddOptions")
         return self.file.finish(given, self.exit(summed), metadata)
-
-    #: Whether there are no integers.
-    in_float = True
 
     def tensor(self, name: str, channels: int, rounding: Optional[StoredRounding]) -> int:
         """Add the tensor of an image with the integers of a rounding, if there are integers."""
@@ -80,20 +82,18 @@ class _Graph:
 
     def convolutions(self, image: int) -> int:
         """All of the network's; returns the output of the last one."""
-        x, roundings = image, self.roundings()
+        roundings = self.roundings()
+        convolutions = [Convolution.of(*layer) for layer in self.layers]
         if roundings[0] not in (None, _IMAGE):
-            name = Call(self.layers[0][0], 0).node_name
-            x = self.convolution(copying("entrance", 1, self.in_float), image, _IMAGE, roundings[0], name)
-        for i, (following, reader) in enumerate(self.layers[1:]):
-            conv, name = Convolution.of(*self.layers[i]), Call(following, 0).node_name
+            convolutions, roundings = [copying("entrance", 1, self.in_float), *convolutions], [_IMAGE, *roundings]
+        last = convolutions.pop().permuted(pixel_order(self.scale))
+        x = image
+        for i, (conv, (name, reader)) in enumerate(zip(convolutions, self.layers[-len(convolutions) :])):
             if reader.scales_channels and not self.in_float:
                 conv = conv.divided(reader.channel_scale.double().numpy())
-            x = self.convolution(conv, x, roundings[i], roundings[i + 1], name, rectifies=True)
-        conv = Convolution.of(*self.layers[-1]).permuted(pixel_order(self.scale))
-        return self.convolution(conv, x, roundings[-1], _RESIDUAL, self.last)
-
-    #: Name of the output of the last convolution.
-    last = "residual"
+            made = Call(name, 0).node_name
+            x = self.convolution(conv, x, roundings[i], roundings[i + 1], made, rectifies=True)
+        return self.convolution(last, x, roundings[-1], _RESIDUAL, self.last)
 
     def convolution(
         self,
@@ -136,17 +136,20 @@ class _IntegerGraph(_Graph):
         self.last = Call(network.residual_rounding, 0).node_name
 
     def tensor(self, name: str, channels: int, rounding: Optional[StoredRounding]) -> int:
+        """Add a tensor of int8."""
         return self.file.image(name, channels, "INT8", *rounding)
 
     def entrance(self) -> List[int]:
+        """The image in uint8, and in int8."""
         given, image = self.file.image(INPUT, 3, "UINT8", STEP, 0), self.tensor(Call("image", 0).node_name, 3, _IMAGE)
         return [given, self.file.operator("QUANTIZE", 2, [given], image, "QuantizeOptions")]
 
     def exit(self, summed: int) -> int:
+        """The image in uint8."""
         pixels = self.shuffle(summed, self.tensor("shuffled", 3, _IMAGE))
-        return self.file.operator(
-            "QUANTIZE", 2, [pixels], self.file.image(OUTPUT, 3, "UINT8", STEP, 0), "QuantizeOptions"
-        )
+        made = self.file.image(OUTPUT, 3, "UINT8", STEP, 0)
+        return self.file.operator("QUANTIZE", 2, [pixels], made, "QuantizeOptions")
 
     def roundings(self) -> List[Optional[StoredRounding]]:
+        """As int8 holds them."""
         return [StoredRounding.of(layer.input_quantizer.rounding()) for _, layer in self.layers]
