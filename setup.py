@@ -15,6 +15,8 @@ export = ["onnx", "onnxscript", *runtimes]
 run = [*runtimes, "av>=15.1"]
 report = ["matplotlib", "jinja2"]
 sweep = ["submitit"]
+# Python 3.9 and Intel Macs have only older ones.
+litert = ["ai-edge-litert>=2.3; python_version >= '3.10' and (sys_platform != 'darwin' or platform_machine == 'arm64')"]
 spandrel = ["spandrel; python_version >= '3.10'"]
 
 setup(
@@ -56,7 +58,8 @@ setup(
         "report": report,
         "sweep": sweep,
         "spandrel": spandrel,
-        "test": ["pytest", "pytest-xdist>=3.2", *export, *run, *report, *sweep, *spandrel],
+        "litert": litert,
+        "test": ["pytest", "pytest-xdist>=3.2", *export, *run, *report, *sweep, *spandrel, *litert],
         "dev": ["ruff==0.17.*", "pre-commit"],
     },
     entry_points={

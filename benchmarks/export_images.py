@@ -4,7 +4,7 @@
 
 A set is a folder with LRbicx4 and GTmod4 (x2, x3 likewise), in which images have equal names. PyTorch in float64 stands
 beside it: what it differs from PyTorch in float32 is no fault of a runtime's, but as far as numbers on the edge between
-two integers are heard in this network.
+two integers are heard in this network. With ``--litert`` the ``.tflite`` of a plain network stands there too.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from quantnas_sr.checkpoints import scale_of
-from quantnas_sr.deploy.packages import installed_runtimes
+from quantnas_sr.deploy.packages import LITERT_RUNTIMES, installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.check import agreement, to_bytes
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--outputs", choices=OUTPUTS, default="float")
     parser.add_argument("--weights-format", choices=WEIGHTS_FORMATS, default="int8")
     parser.add_argument("--calibration", metavar="DIR")
+    parser.add_argument("--litert", action="store_true", help="also the .tflite, in LiteRT")
     parser.add_argument("--param-key", choices=("params", "params_ema"))
     args = parser.parse_args()
     names = ("adq", "outputs", "calibration", "param_key", "weights_format")
@@ -86,6 +87,9 @@ def main() -> None:
         kinds = {REFERENCE: torch.float32, f"{REFERENCE}, float64": torch.float64}
         networks: Dict[str, Upscale] = {name: in_pytorch(network, dtype) for name, dtype in kinds.items()}
         networks.update({runtime: open_network(path, runtime) for runtime in installed_runtimes()})
+        if args.litert:
+            lite = export(args.weights, Path(folder) / "net.tflite", param_key=args.param_key).path
+            networks.update({runtime: open_network(lite, runtime) for runtime in LITERT_RUNTIMES})
         scale = scale_of(network)
         print(f"{args.weights}, {written.bytes / 1e3:.1f} kB, PSNR-Y without a border of {scale} pixels\n")
         print("| set | network | PSNR-Y, dB | bytes equal, % | off by more than 1, % | at most |")

@@ -13,7 +13,10 @@ COUNT = 500
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="counts its memory as Linux does")
-@pytest.mark.parametrize("script, needs", [("fuzz_images", "PIL"), ("fuzz_lmdb", "lmdb"), ("fuzz_onnx", "onnxruntime")])
+@pytest.mark.parametrize(
+    "script, needs",
+    [("fuzz_images", "PIL"), ("fuzz_lmdb", "lmdb"), ("fuzz_onnx", "onnxruntime"), ("fuzz_litert", "ai_edge_litert")],
+)
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, script, needs):
     pytest.importorskip(needs)
     printed = run_python(

@@ -16,7 +16,7 @@ from broken_bytes import mutated
 from onnx import TensorProto, helper, numpy_helper
 
 from quantnas_sr.deploy.packages import installed_runtimes
-from quantnas_sr.deploy.runtimes import OnnxNetwork, open_network
+from quantnas_sr.deploy.runtimes import ExportedNetwork, open_network
 from quantnas_sr.deploy.sessions import open_session
 from quantnas_sr.upscaling.pixels import upscale
 
@@ -50,7 +50,7 @@ class Networks:
         return self._read
 
     def _read(self) -> None:
-        upscale(self.image, OnnxNetwork(self.path, open_session(self.runtime, self.path, 1)))
+        upscale(self.image, ExportedNetwork(self.path, open_session(self.runtime, self.path, 1)))
 
     def protected(self) -> None:
         """As a user reads it."""

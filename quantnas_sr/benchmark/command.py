@@ -19,7 +19,15 @@ from quantnas_sr.benchmark.timing import taking_turns
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.cost import count
 from quantnas_sr.cost.measure import this_machine
-from quantnas_sr.deploy.packages import RUNTIMES, import_runtime, installed_runtimes, usable_runtimes
+from quantnas_sr.deploy.packages import (
+    ALL_RUNTIMES,
+    LITERT_RUNTIMES,
+    RUNTIMES,
+    RUNTIMES_OF,
+    import_runtime,
+    installed_runtimes,
+    usable_runtimes,
+)
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS
 from quantnas_sr.export.command import export, require_export
@@ -65,14 +73,27 @@ class _Plan:
         return [self.repeats // rounds + (i < self.repeats % rounds) for i in range(rounds)]
 
     @property
-    def files(self) -> List[Tuple[str, str]]:
-        """ADQ and outputs of each; for every form of ADQ the float baseline, whose outputs are empty, comes first."""
-        return [(form, outputs) for form in self.adq for outputs in ("", *self.outputs)]
+    def groups(self) -> List[List[Tuple[str, str, str]]]:
+        """Suffix, ADQ and outputs of the files that take turns. The float baseline, whose outputs are empty, is first.
+
+        A ``.tflite`` has one form: all of its outputs are integers.
+        """
+        forms = [(".onnx", form, self.outputs) for form in self.adq] + [(".tflite", "", ("int8",))]
+        return [
+            [(suffix, adq, outputs) for outputs in ("", *integers)]
+            for suffix, adq, integers in forms
+            if self.runtimes_of(suffix)
+        ]
+
+    def runtimes_of(self, suffix: str) -> List[str]:
+        """Those that run such files."""
+        return [runtime for runtime in self.runtimes if runtime in RUNTIMES_OF[suffix]]
 
     @property
     def steps(self) -> int:
         """The number of exports and turns, for the progress bar."""
-        return len(self.files) * (1 + len(self.sizes) * len(self.runtimes) * len(self.turns))
+        turns = len(self.sizes) * len(self.turns)
+        return sum(1 + turns * len(self.runtimes_of(suffix)) for group in self.groups for suffix, _, _ in group)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,7 +105,8 @@ def run(args: argparse.Namespace) -> None:
     from quantnas_sr.report.drawing.pen import require_matplotlib
 
     require_matplotlib("the plot of a benchmark")
-    require_export()
+    if not args.runtimes or set(args.runtimes) - set(LITERT_RUNTIMES):
+        require_export()
     sizes = list(dict.fromkeys(parse_size(text, "--sizes") for text in args.sizes))
     runtimes = _runtimes(args.runtimes)
     adq, outputs = _forms("--adq", args.adq, ADQ_FORMS), _forms("--outputs", args.outputs, OUTPUTS)
@@ -95,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     network = load_network(args.weights)
     plan = _Plan(_applicable(adq, network, args.weights), outputs, sizes, runtimes, threads, repeats)
     with tqdm(total=plan.steps, disable=None) as bar:
-        exported = [_export(args.weights, args.output, *file, bar) for file in plan.files]
+        exported = [[_export(args.weights, args.output, *file, bar) for file in group] for group in plan.groups]
         rows = list(_rows(network, plan, exported, bar))
     _write(args.output, rows, plan, Path(args.weights))
 
@@ -108,8 +130,8 @@ def _runtimes(names: Optional[Sequence[str]]) -> List[str]:
             print(f"not measured: {line}", file=sys.stderr)
         return usable
     for name in names:
-        check_word(name, RUNTIMES, "runtime", "--runtimes")
-        if name not in installed_runtimes():
+        check_word(name, ALL_RUNTIMES, "runtime", "--runtimes")
+        if name in RUNTIMES and name not in installed_runtimes():
             raise MissingExtraError(f"--runtimes {name}", name, "export")
         import_runtime(name, f"--runtimes {name}")
     return list(dict.fromkeys(names))
@@ -130,26 +152,26 @@ def _applicable(forms: Sequence[str], network: nn.Module, weights: str) -> Seque
     return [""]
 
 
-def _export(weights: str, folder: Path, adq: str, outputs: str, bar: "tqdm") -> _File:
+def _export(weights: str, folder: Path, suffix: str, adq: str, outputs: str, bar: "tqdm") -> _File:
     name = "_".join(filter(None, ("integer" if outputs else "float", "int8" if outputs == "int8" else "", adq)))
-    path = folder / f"{name}.onnx"
+    path = folder / f"{name}{suffix}"
     bar.set_postfix_str(f"export {path.name}")
     command = shlex.join(["quantnas", *sys.argv[1:]])
-    options = {"quantized": bool(outputs), "outputs": outputs or "float", "command": command}
-    written = export(weights, str(path), adq=adq or "dynamic", **options)
+    options = {"quantized": bool(outputs), "command": command}
+    if suffix == ".onnx":
+        options.update(adq=adq or "dynamic", outputs=outputs or "float")
+    written = export(weights, str(path), **options)
     bar.update()
     return _File(path, adq, outputs, written.bytes)
 
 
-def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") -> Iterator[Row]:
+def _rows(network: nn.Module, plan: _Plan, groups: Sequence[Sequence[_File]], bar: "tqdm") -> Iterator[Row]:
     """The float baseline and the integer networks of each form of ADQ, one after the other."""
-    together = 1 + len(plan.outputs)
     for size in plan.sizes:
         cost = count(network, size[::-1])
         widths = sorted({layer.bits for layer in cost.layers})
         for runtime in plan.runtimes:
-            for first in range(0, len(files), together):
-                group = files[first : first + together]
+            for group in (group for group in groups if runtime in RUNTIMES_OF[group[0].path.suffix]):
                 measured = _taking_turns(group, runtime, size, plan, bar)
                 for file, found in zip(group, measured):
                     bits = widths if file.outputs else [FULL_PRECISION]

@@ -16,7 +16,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTup
 import numpy as np
 
 from quantnas_sr.deploy.memory import forget_peak, process_peak
-from quantnas_sr.deploy.packages import RUNTIMES
+from quantnas_sr.deploy.packages import ALL_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError
 from quantnas_sr.system.processes import Outcome, reason_of
@@ -41,8 +41,8 @@ def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int])
     """Start a process with one network in one runtime; it ends with the ``with`` block.
 
     Args:
-        path: an ``.onnx`` of ``quantnas export``.
-        runtime: ``openvino`` or ``onnxruntime``.
+        path: an ``.onnx`` or ``.tflite`` of ``quantnas export``.
+        runtime: one of `packages.RUNTIMES_OF` of its suffix.
         threads: CPU threads.
         size: width and height of the image.
 
@@ -53,7 +53,7 @@ def timed_process(path: Path, runtime: str, threads: int, size: Tuple[int, int])
     Raises:
         OptionError: there is no such runtime, or a number is not positive.
     """
-    check_word(runtime, RUNTIMES, "runtime", "")
+    check_word(runtime, ALL_RUNTIMES, "runtime", "")
     for number, what in ((threads, "threads"), (size[0], "width"), (size[1], "height")):
         parse_positive(number, what)
     command = [sys.executable, "-m", __name__, *map(str, (path, runtime, threads, *size))]

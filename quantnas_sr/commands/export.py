@@ -1,4 +1,4 @@
-"""``quantnas export``: a trained network as an integer ONNX file that is checked before it is announced."""
+"""``quantnas export``: a trained network as an integer ONNX or LiteRT file, checked before it is announced."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from quantnas_sr.export.choices import ADQ_FORMS, WEIGHTS_FORMATS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("weights", help="the .pth of a trained network")
-    parser.add_argument("output", help="the .onnx file to write")
+    parser.add_argument("output", help="the .onnx file to write, or the .tflite of a plain network")
     parser.add_argument(
         "--adq",
         choices=ADQ_FORMS,

@@ -12,14 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="NETWORK: an .onnx file of `quantnas export`, or the .pth file of a training (default: a network of the "
-        "package, see --scale and --network). INPUT: images, videos, and folders of them (with their sub-folders), one "
-        "or more. OUTPUT: a file; or a folder, made if need be: for several inputs, for a folder, or with a slash at "
-        "the end",
+        help="NETWORK: an .onnx or .tflite file of `quantnas export`, or the .pth file of a training (default: a "
+        "network of the package, see --scale and --network). INPUT: images, videos, and folders of them (with their "
+        "sub-folders), one or more. OUTPUT: a file; or a folder, made if need be: for several inputs, for a folder, or "
+        "with a slash at the end",
     )
     parser.add_argument("--network", metavar="NAME", help="a network of the package, see `quantnas networks`")
     parser.add_argument("--scale", type=positive, help="the best network of the package for this scale (default: 2)")
-    parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime or torch (default: auto)")
+    parser.add_argument("--runtime", default="auto", help="auto, openvino, onnxruntime, litert, torch (default: auto)")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: the runtime's)")
     parser.add_argument(
         "--tile", type=positive, metavar="N", help="longest side of a tile in pixels (default: as --memory allows)"

@@ -15,8 +15,13 @@ from typing import Dict, Iterator, List, Tuple
 
 from quantnas_sr.errors import MissingExtraError
 
-#: The runtimes of exported files, best first.
+#: The runtimes of ``.onnx`` files, best first.
 RUNTIMES = ("openvino", "onnxruntime")
+#: Those of ``.tflite`` files: LiteRT with XNNPACK, which is its default, and with its own kernels alone.
+LITERT, LITERT_BUILTIN = LITERT_RUNTIMES = ("litert", "litert_builtin")
+#: Runtimes by the suffix of an exported file; all of them.
+RUNTIMES_OF = {".onnx": RUNTIMES, ".tflite": LITERT_RUNTIMES}
+ALL_RUNTIMES = (*RUNTIMES, *LITERT_RUNTIMES)
 #: The first versions that run exported files: ONNX Runtime before 1.21 has no DepthToSpace of uint8.
 _OLDEST: Dict[str, Tuple[int, int]] = {"onnxruntime": (1, 21)}
 _TELEMETRY = "openvino_telemetry"
@@ -59,12 +64,14 @@ def import_runtime(name: str, feature: str) -> ModuleType:
     """Import a runtime with its telemetry disabled.
 
     Args:
-        name: one of `RUNTIMES`.
+        name: one of `ALL_RUNTIMES`; of LiteRT it is the package, whose modules `import_litert` imports.
         feature: what it is needed for.
 
     Raises:
         MissingExtraError: it is not installed, too old, or cannot be imported.
     """
+    if name in LITERT_RUNTIMES:
+        return import_litert(feature, "")
     if importlib.util.find_spec(name) is None:
         raise MissingExtraError(feature, name, "export")
     try:
@@ -76,6 +83,24 @@ def import_runtime(name: str, feature: str) -> ModuleType:
     if hasattr(module, "disable_telemetry_events"):  # of ONNX Runtime, which has them on Windows
         module.disable_telemetry_events()
     return module
+
+
+def import_litert(feature: str, part: str) -> ModuleType:
+    """Import a module of LiteRT, which sends nothing to its makers.
+
+    Args:
+        feature: what it is needed for.
+        part: name of the module in ``ai_edge_litert``; empty for the package, which has the version.
+
+    Raises:
+        MissingExtraError: it is not installed, or cannot be imported.
+    """
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise MissingExtraError(feature, "ai-edge-litert", "litert")
+    try:
+        return importlib.import_module(f"ai_edge_litert.{part}" if part else "ai_edge_litert")
+    except (ImportError, OSError) as error:
+        raise MissingExtraError(feature, f"ai-edge-litert, which cannot be imported ({error})", "litert") from None
 
 
 def _check_version(module: ModuleType, name: str, feature: str) -> None:

@@ -1,4 +1,7 @@
-"""Runs ONNX files in OpenVINO and in ONNX Runtime, on the CPU, with settings that do not change the pixels."""
+"""Runs exported files on the CPU, with settings that do not change the pixels: ONNX files in OpenVINO and ONNX Runtime.
+
+The session of ``.tflite`` files is in `litert.session`.
+"""
 
 import io
 from abc import ABC, abstractmethod
@@ -16,7 +19,7 @@ from quantnas_sr.deploy.overflow import (
     may_overflow,
     openvino_overflows,
 )
-from quantnas_sr.deploy.packages import import_runtime
+from quantnas_sr.deploy.packages import LITERT, LITERT_BUILTIN, import_runtime
 from quantnas_sr.errors import DataError
 
 #: Number of image sizes for which compiled models are kept.
@@ -24,7 +27,7 @@ _COMPILED_SIZES = 4
 
 
 class Session(ABC):
-    """An ONNX file in a runtime.
+    """An exported file in a runtime.
 
     Attributes:
         metadata: of the file.
@@ -50,10 +53,10 @@ def open_session(
     outputs: Sequence[str] = (OUTPUT,),
     model: Optional[bytes] = None,
 ) -> Session:
-    """Open an ONNX file in a runtime.
+    """Open an exported file in a runtime.
 
     Args:
-        runtime: one of `packages.RUNTIMES`.
+        runtime: one of `packages.ALL_RUNTIMES`.
         path: the file.
         threads: CPU threads; by default the runtime's.
         outputs: the names of all outputs of the file, in their order.
@@ -75,7 +78,7 @@ def exact_runtimes(path: Path, runtimes: Sequence[str]) -> List[str]:
     return [runtime for runtime in runtimes if not open_session(runtime, path).in_float] or list(runtimes)
 
 
-def _complaint(error: Exception) -> str:
+def complaint(error: Exception) -> str:
     """The last line of a runtime's error message, which is the one that says what is wrong."""
     return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
@@ -97,7 +100,7 @@ class OpenVINOSession(Session):
             known = self._model.has_rt_info(["framework"])
             self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         except Exception as error:
-            raise DataError(f"{path}: OpenVINO cannot read it ({_complaint(error)})") from None
+            raise DataError(f"{path}: OpenVINO cannot read it ({complaint(error)})") from None
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
         self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.in_float = may_overflow(self._model) and openvino_overflows()
@@ -116,7 +119,7 @@ class OpenVINOSession(Session):
                 model.reshape(list(shape))
                 self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
             except Exception as error:
-                raise DataError(f"{self._path}: OpenVINO cannot run it ({_complaint(error)})") from None
+                raise DataError(f"{self._path}: OpenVINO cannot run it ({complaint(error)})") from None
         self._compiled.move_to_end(shape)
         while len(self._compiled) > _COMPILED_SIZES:
             self._compiled.popitem(last=False)
@@ -154,7 +157,7 @@ class OnnxRuntimeSession(Session):
                 self.in_float = True
             self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:
-            raise DataError(f"{path}: ONNX Runtime cannot read it ({_complaint(error)})") from None
+            raise DataError(f"{path}: ONNX Runtime cannot read it ({complaint(error)})") from None
         self._outputs, self._opened = outputs, opened
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
@@ -165,4 +168,20 @@ class OnnxRuntimeSession(Session):
 
 
 _Open = Callable[[Path, Optional[int], Tuple[str, ...], Optional[bytes]], Session]
-_SESSIONS: Dict[str, _Open] = {"openvino": OpenVINOSession, "onnxruntime": OnnxRuntimeSession}
+
+
+def _litert(xnnpack: bool) -> _Open:
+    def opened(path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> Session:
+        from quantnas_sr.deploy.litert.session import LiteRTSession
+
+        return LiteRTSession(path, threads, outputs, model, xnnpack)
+
+    return opened
+
+
+_SESSIONS: Dict[str, _Open] = {
+    "openvino": OpenVINOSession,
+    "onnxruntime": OnnxRuntimeSession,
+    LITERT: _litert(xnnpack=True),
+    LITERT_BUILTIN: _litert(xnnpack=False),
+}

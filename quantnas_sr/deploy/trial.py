@@ -1,4 +1,4 @@
-"""An ONNX file that may be damaged is opened and run in a process of its own first: some end the process (SIGSEGV)."""
+"""An exported file that may be damaged is tried in a process of its own first: some end the process (SIGSEGV)."""
 
 import json
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from quantnas_sr.deploy.packages import RUNTIMES
 from quantnas_sr.errors import DataError, QuantNASError
 from quantnas_sr.system.processes import Outcome, reason_of
 
@@ -18,6 +17,8 @@ _LONGEST = 120
 _SIDE = 16
 #: The process looks for modules where this one does, and not in its working directory.
 _PROGRAM = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from quantnas_sr.deploy import trial; trial.main()"
+#: Runtimes as their makers write them.
+_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 #: Exit codes from here on are crashes on Windows.
 _CRASH = 0xC0000000
 
@@ -29,14 +30,14 @@ def try_in_another_process(path: Path, runtime: str) -> None:
 
     Args:
         path: the file.
-        runtime: one of `packages.RUNTIMES`.
+        runtime: one of `packages.ALL_RUNTIMES`.
 
     Raises:
         DataError: the process crashed, or did not end.
     """
     if not sys.executable or getattr(sys, "frozen", False):  # there is no Python to start
         return
-    name = dict(zip(RUNTIMES, ("OpenVINO", "ONNX Runtime")))[runtime]
+    name = _NAMES.get(runtime, "LiteRT")
     command = [sys.executable, "-c", _PROGRAM, json.dumps([*sys.path]), str(path), runtime]
     nothing = subprocess.DEVNULL
     try:
@@ -49,7 +50,7 @@ def try_in_another_process(path: Path, runtime: str) -> None:
 
 def main() -> None:
     """The other process."""
-    from quantnas_sr.deploy.runtimes import OnnxNetwork
+    from quantnas_sr.deploy.runtimes import ExportedNetwork
     from quantnas_sr.deploy.sessions import open_session
 
     path, runtime = Path(sys.argv[2]), sys.argv[3]
@@ -60,4 +61,4 @@ def main() -> None:
     except (ImportError, OSError, ValueError):
         pass
     with suppress(QuantNASError):
-        OnnxNetwork(path, open_session(runtime, path, 1))(np.zeros((1, 3, _SIDE, _SIDE), np.float32))
+        ExportedNetwork(path, open_session(runtime, path, 1))(np.zeros((1, 3, _SIDE, _SIDE), np.float32))

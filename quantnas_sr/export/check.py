@@ -16,6 +16,7 @@ from torch import nn
 from quantnas_sr.deploy import runtimes as running
 from quantnas_sr.errors import DataError
 from quantnas_sr.export.layer_check import Comparison, LayerCheck
+from quantnas_sr.export.litert.layer_check import LiteRTLayerCheck
 
 #: Share of bytes that may differ by more than one without an explanation.
 TOLERANCE = 1e-3
@@ -68,7 +69,7 @@ def check(network: nn.Module, path: Path, runtimes: Sequence[str], images: Seque
 
     Args:
         network: what was exported, in evaluation mode.
-        path: the ``.onnx``.
+        path: the file.
         runtimes: names that `runtimes.open_network` takes.
         images: (1, 3, H, W) float32 each, in 0..1.
 
@@ -86,7 +87,8 @@ def check(network: nn.Module, path: Path, runtimes: Sequence[str], images: Seque
 def _agreement_of(
     network: nn.Module, path: Path, runtime: str, images: Sequence[np.ndarray], expected: Sequence[np.ndarray]
 ) -> Agreement:
-    run, compare = running.open_network(path, runtime), LayerCheck(network, path, runtime)
+    layer_check = LiteRTLayerCheck if path.suffix == ".tflite" else LayerCheck
+    run, compare = running.open_network(path, runtime), layer_check(network, path, runtime)
     results = []
     for number, (image, target) in enumerate(zip(images, expected), start=1):
         results.append(run(image))

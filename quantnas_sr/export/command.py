@@ -1,4 +1,4 @@
-"""``quantnas export``: writes a trained network as an integer ONNX file, and keeps it only if it passes its check."""
+"""``quantnas export``: writes a trained network as a file of integers, and keeps it only if it passes its check."""
 
 import argparse
 import importlib.util
@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.overflow import IN_FLOAT
-from quantnas_sr.deploy.packages import usable_runtimes
+from quantnas_sr.deploy.packages import LITERT_RUNTIMES, RUNTIMES_OF, usable_runtimes
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.deploy.sessions import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS
+from quantnas_sr.export.litert.byte_network import LOWEST_WEIGHT, ByteNetwork, chain, check_plain
+from quantnas_sr.export.litert.options import check_for_litert
 from quantnas_sr.export.modules import exportable
 from quantnas_sr.export.onnx_graph.adaptive_pooling import Kernel, kernels_of, multiple_of_export, plain_pooling
 from quantnas_sr.export.onnx_graph.refusals import check_runs, written_or_blamed
@@ -60,6 +62,7 @@ class Exported(NamedTuple):
         packed: convolutions whose weights are packed, two in a byte.
         left_out: one line for each installed runtime that could not check the file.
         quantized_share: share of the multiply-adds that are computed with less than 32 bits, 0 to 1.
+        limited: weights of a ``.tflite`` that were raised by 1, to the lowest one that it may have.
     """
 
     path: Path
@@ -69,6 +72,7 @@ class Exported(NamedTuple):
     packed: int = 0
     left_out: Sequence[str] = ()
     quantized_share: float = 0.0
+    limited: int = 0
 
 
 def require_export() -> None:
@@ -161,13 +165,15 @@ def export(
     options: Optional[ExportOptions] = None,
     **keywords: Any,
 ) -> Exported:
-    """Export a trained network to ONNX. The file is written only if it passes its check in every usable runtime.
+    """Export a trained network to ONNX, or to LiteRT (TFLite).
+
+    The file is written only if it passes its check in every usable runtime.
 
         export("net_g_latest.pth", "net.onnx", adq="static", outputs="int8")
 
     Args:
         weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
-        output: the ``.onnx``; it is replaced when the new file has passed its check.
+        output: the ``.onnx`` or ``.tflite``; it is replaced when the new file has passed its check.
         options: how the network is exported. Keywords of `ExportOptions` may be given instead.
 
     Raises:
@@ -175,12 +181,18 @@ def export(
     """
     options = ExportOptions.of(keywords) if options is None else replace(options, **keywords)
     check_path(weights, "a .pth", "weights")
-    if not isinstance(output, (str, os.PathLike)) or Path(output).suffix != ".onnx":
-        raise OptionError(f"output: {str(output)!r} does not end in .onnx")
-    require_export()
+    suffix = Path(output).suffix if isinstance(output, (str, os.PathLike)) else ""
+    if suffix not in RUNTIMES_OF:
+        raise OptionError(f"output: {str(output)!r} does not end in .onnx or .tflite")
+    if suffix == ".onnx":
+        require_export()
+    else:
+        check_for_litert(options)
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
     network = load_for_export(weights, options)
+    if suffix == ".tflite":
+        check_plain(network)
     folder = options.images or options.calibration
     kernels = kernels_of(network)
     multiple = multiple_of_export(network, kernels)
@@ -198,6 +210,8 @@ def export(
         return _checked(network, model, Path(output), crops)
 
     share = cost.quantized_share if options.quantized else 0.0
+    if suffix == ".tflite":
+        return _checked_tflite(network, Path(output), crops, metadata)._replace(quantized_share=share)
     return written_or_blamed(network, write)._replace(quantized_share=share)
 
 
@@ -248,16 +262,41 @@ def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.n
     from quantnas_sr.export.onnx_graph.graph import write
 
     runtimes, left_out = usable_runtimes(_CHECK)
-    try:
-        with written_aside(output) as aside:
-            write(model, aside)
-            agreements, others = _agreements(network, aside, runtimes, images)
-            size = aside.stat().st_size
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror})") from None
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
     packed = sum(_is_packed(node) for node in convolutions)
+    agreements, others, size = _kept(network, lambda path: write(model, path), output, runtimes, images)
     return Exported(output, agreements, len(convolutions), size, packed, [*left_out, *others])
+
+
+def _checked_tflite(
+    network: nn.Module, output: Path, images: Sequence[np.ndarray], metadata: Dict[str, str]
+) -> Exported:
+    from quantnas_sr.export.litert.graph import build
+
+    scale, layers = scale_of(network), list(chain(network))
+    if layers[0][1].quantize:
+        network, metadata = ByteNetwork(network), {**metadata, "outputs": "int8"}
+    content, runtimes = build(network, scale, metadata), LITERT_RUNTIMES
+    pixels = [np.rint(image * 255) / np.float32(255) for image in images]
+    agreements, others, size = _kept(network, lambda path: path.write_bytes(content), output, runtimes, pixels)
+    return Exported(output, agreements, len(layers), size, 0, others, limited=getattr(network, "limited", 0))
+
+
+def _kept(
+    network: nn.Module,
+    write: Callable[[Path], Any],
+    output: Path,
+    runtimes: Sequence[str],
+    images: Sequence[np.ndarray],
+) -> Tuple[List[Any], List[str], int]:
+    """Write a file and keep it if it passes its check; as of `_agreements`, and its size."""
+    try:
+        with written_aside(output) as aside:
+            write(aside)
+            agreements, others = _agreements(network, aside, runtimes, images)
+            return agreements, others, aside.stat().st_size
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error.strerror})") from None
 
 
 def _is_packed(convolution: Any) -> bool:
@@ -292,6 +331,8 @@ def run(args: argparse.Namespace) -> None:
         print("the ranges of outputs were measured on synthetic images; `--calibration DIR` measures them on yours")
     if options.weights_format == "int4":
         print(f"int4: {_packed(written)}")
+    if written.limited:
+        print(f"{written.limited} weights of {LOWEST_WEIGHT - 1} became {LOWEST_WEIGHT}, the lowest that TFLite allows")
     for line in written.left_out:
         print(f"not checked: {line}")
     for agreement in written.agreements:

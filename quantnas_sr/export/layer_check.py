@@ -17,7 +17,7 @@ from quantnas_sr.deploy.onnx_format import OUTPUT, Call
 from quantnas_sr.deploy.sessions import open_session
 from quantnas_sr.export.modules import pads_of
 from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
-from quantnas_sr.quantization import QuantConv2d
+from quantnas_sr.quantization import QuantConv2d, Rounding
 
 #: Tolerance of the rounding check: in steps; and relative to the root mean square of the tensor, because the numbers
 #: are sums of terms of that size, and to the number itself, because it may be a product (of attention, for example).
@@ -45,21 +45,32 @@ class LayerCheck:
 
     Args:
         network: what was exported, in evaluation mode.
-        path: the ``.onnx``.
-        runtime: one of `deploy.packages.RUNTIMES`.
+        path: the file.
+        runtime: one of `deploy.packages.ALL_RUNTIMES`.
     """
 
+    #: Tolerance of a rounding in steps.
+    edge = _EDGE
+
     def __init__(self, network: nn.Module, path: Path, runtime: str) -> None:
+        self._network = network
+        self._values, names, content = self._watched(path)
+        self._session = open_session(runtime, path, outputs=[OUTPUT, *names], model=content)
+
+    def _watched(self, path: Path) -> Tuple[Dict[str, Dict[int, str]], List[str], bytes]:
+        """The values that hold integers, as of `rounded_values`; their names; a file with them as further outputs."""
         import onnx
 
         model = onnx.load(str(path))
-        self._network = network
-        self._values = rounded_values(model.graph)
-        names = list(dict.fromkeys(value for calls in self._values.values() for value in calls.values()))
+        values = rounded_values(model.graph)
+        names = list(dict.fromkeys(value for calls in values.values() for value in calls.values()))
         for name in names:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
-        content = onnx.shape_inference.infer_shapes(model).SerializeToString()
-        self._session = open_session(runtime, path, outputs=[OUTPUT, *names], model=content)
+        return values, names, onnx.shape_inference.infer_shapes(model).SerializeToString()
+
+    def _unsigned(self, stored: np.ndarray, layer: str, rounding: Rounding) -> np.ndarray:
+        """The integers of a layer's rounding, of which the lowest is 0, from those of the file."""
+        return stored
 
     def __call__(self, image: np.ndarray) -> Comparison:
         """Compare for one image (1, 3, H, W)."""
@@ -68,8 +79,9 @@ class LayerCheck:
         wrong: List[str] = []
         with ExitStack() as hooks, torch.inference_mode():
             for name, module in rounding_modules(self._network):
-                integers = {number: found[value] for number, value in self._values.get(name, {}).items()}
-                layers.append(_Layer(name, module, integers, wrong))
+                values, rounding = self._values.get(name, {}), rounding_of(module)
+                integers = {number: self._unsigned(found[value], name, rounding) for number, value in values.items()}
+                layers.append(_Layer(name, module, integers, wrong, self.edge))
                 hooks.enter_context(module.register_forward_pre_hook(layers[-1]))
             expected = self._network(torch.from_numpy(image)).numpy()
         return Comparison(found[OUTPUT], expected, wrong, [layer.lacks for layer in layers if layer.lacks])
@@ -81,6 +93,11 @@ def rounding_modules(network: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
     for name, module in network.named_modules():
         if isinstance(module, RoundedOutput):
             yield name, module
+
+
+def rounding_of(module: nn.Module) -> Rounding:
+    """How one of `rounding_modules` rounds."""
+    return module.rounding if isinstance(module, RoundedOutput) else module.input_quantizer.rounding()
 
 
 def rounded_values(graph: Any) -> Dict[str, Dict[int, str]]:
@@ -115,11 +132,14 @@ class _Layer:
         module: of `rounding_modules`.
         integers: the runtime's, by number of the call.
         wrong: gets a phrase for each call with wrong integers; shared by all layers, and so in the order of the calls.
+        edge: tolerance of a rounding in steps.
     """
 
-    def __init__(self, name: str, module: nn.Module, integers: Dict[int, np.ndarray], wrong: List[str]) -> None:
-        self.name, self.integers, self.wrong = name, integers, wrong
-        self.rounding = module.rounding if isinstance(module, RoundedOutput) else module.input_quantizer.rounding()
+    def __init__(
+        self, name: str, module: nn.Module, integers: Dict[int, np.ndarray], wrong: List[str], edge: float
+    ) -> None:
+        self.name, self.integers, self.wrong, self.edge = name, integers, wrong, edge
+        self.rounding = rounding_of(module)
         self.calls = 0
         self.unknown = 0
 
@@ -132,7 +152,7 @@ class _Layer:
         if theirs.shape != real.shape:
             self.wrong.append(f"{self._what(module, number)} have the shape {_shape(theirs)}, not {_shape(real)}")
             return None
-        off = _off(theirs, real)
+        off = _off(theirs, real, self.edge)
         if off.any():
             share, most = 100 * float(off.float().mean()), float((real - theirs).abs().max())
             self.wrong.append(f"{share:.2f} % of {self._what(module, number)} are wrong, by up to {most:.1f} steps")
@@ -143,7 +163,7 @@ class _Layer:
         real = self._real(module, x)
         for integers in self.integers.values():
             theirs = self._centred(integers, x)
-            if theirs.shape == real.shape and not _off(theirs, real).any():
+            if theirs.shape == real.shape and not _off(theirs, real, self.edge).any():
                 return (self._input(module, theirs),)
         self.unknown += 1
         return None
@@ -196,9 +216,9 @@ def _border(module: nn.Module) -> Tuple[int, ...]:
     return left, right, top, bottom
 
 
-def _off(theirs: Tensor, real: Tensor) -> Tensor:
+def _off(theirs: Tensor, real: Tensor, edge: float = _EDGE) -> Tensor:
     """True where an integer is not a correct rounding, or the number is NaN."""
-    tolerance = _EDGE + _RELATIVE * (real.square().mean().sqrt() + real.abs())
+    tolerance = edge + _RELATIVE * (real.square().mean().sqrt() + real.abs())
     return ~((real - theirs).abs() <= 0.5 + tolerance)
 
 

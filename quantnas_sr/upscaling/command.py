@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _sorted_paths(paths: Sequence[str], name: Optional[str], scale: Optional[int]) -> Tuple[Path, List[Path], str]:
     """The network, the inputs and the output that a command line names."""
-    from quantnas_sr.deploy.runtimes import CHECKPOINTS
+    from quantnas_sr.deploy.runtimes import NETWORKS
     from quantnas_sr.networks import chosen
 
-    given = Path(paths[0]) if Path(paths[0]).suffix.lower() in (".onnx", *CHECKPOINTS) else None
+    given = Path(paths[0]) if Path(paths[0]).suffix.lower() in NETWORKS else None
     inputs = paths[given is not None : -1]
     if not inputs:
         missing = "an input and an output" if len(paths) == 1 else "an output"

@@ -167,6 +167,24 @@ def test_every_form_of_adq_is_compared_with_the_float_twin_of_that_form(adq, tur
     assert [row["ADQ"] for row in rows] == [*3 * ["dynamic"], *3 * ["static"]] * len(installed_runtimes())
 
 
+def test_litert_has_files_of_its_own(turns, tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert")
+    slots = get_search_space("plain").slots(2, 6, 1)
+    choices = {name: Choice("simple_3x3", 8) for name in slots}
+    network = saved(settled(DerivedNetwork(Genotype("plain", 2, 6, 1, "none", choices))), tmp_path / "net.pth")
+    runtimes = ["litert", "litert_builtin", installed_runtimes()[0]]
+    output = ["--repeats", 1, "--outputs", "float", "--output", tmp_path / "out"]
+    assert run(network, "--threads", 2, "--sizes", "8x8", "--runtimes", *runtimes, *output) == 0
+    each = [
+        (runtime, names) for runtime, names in zip(runtimes, [("float", "integer_int8")] * 2 + [("float", "integer")])
+    ]
+    assert [(runtime, name) for _, runtime, name, _ in turns] == [(r, name) for r, names in each for name in names]
+    rows = json.loads((tmp_path / "out/benchmark.json").read_text())["rows"]
+    assert [row["file"] for row in rows[:2]] == ["float.tflite", "integer_int8.tflite"]
+    assert rows[0]["theory"]["file_bytes"] > rows[1]["theory"]["file_bytes"]
+    assert "litert 2." in capsys.readouterr().out
+
+
 # --- what is refused
 
 

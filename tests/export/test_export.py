@@ -432,7 +432,7 @@ def refused(name):
     return {
         "missing": ("nowhere.pth", "net.onnx", "nowhere.pth"),
         "no_checkpoint": (__file__, "net.onnx", "not a checkpoint"),
-        "suffix": (None, "net.tflite", "does not end in .onnx"),
+        "suffix": (None, "net.pb", "does not end in .onnx or .tflite"),
         "folder": (None, "folder.onnx", "is a folder"),
     }[name]
 

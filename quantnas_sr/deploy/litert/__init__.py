@@ -1,0 +1,1 @@
+"""Exported files of LiteRT (TFLite): their format, and the session that runs them."""

@@ -1,0 +1,1 @@
+"""A trained plain network as a ``.tflite``, in integers throughout."""
