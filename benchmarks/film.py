@@ -31,6 +31,27 @@ HEIGHT, WIDTH, RATE, SAMPLES = 360, 640, 30, 48000
 _KEPT = 30
 
 
+class Elsewhere(Network):
+    """Doubles the size of images; the processor has nothing to do with it.
+
+    Args:
+        seconds: that it takes for each.
+    """
+
+    scale, halo = 2, 0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """(1, 3, H, W) -> (1, 3, 2H, 2W)."""
+        end = time.perf_counter() + self.seconds
+        large = cv2.merge([cv2.resize(plane, None, fx=2, fy=2) for plane in x[0]])
+        large = np.ascontiguousarray(large.transpose(2, 0, 1))[None]
+        time.sleep(max(0, end - time.perf_counter()))
+        return large
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,8 +60,11 @@ def main() -> None:
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--threads", type=int, help="of the network (the runtime's)")
     parser.add_argument("--codec", help="of the result (as quantnas upscale)")
+    parser.add_argument("--elsewhere", type=int, metavar="MS", help="wait so long instead, as for a network on a GPU")
     args = parser.parse_args()
     network = open_network(chosen(args.network, None), args.runtime, args.threads)
+    if args.elsewhere:
+        network, args.network = Elsewhere(args.elsewhere / 1e3), f"a network that is waited for {args.elsewhere} ms"
     network(np.zeros((1, 3, HEIGHT, WIDTH), np.float32))  # compiled
     encoding = Encoding(args.codec)
     with tempfile.TemporaryDirectory() as folder:
