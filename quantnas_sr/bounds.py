@@ -1,5 +1,6 @@
 """How large a network may be that a file describes, and building within that: nothing larger is ever allocated."""
 
+import math
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
@@ -26,9 +27,14 @@ _MAKES = frozenset(
         *("arange", "linspace", "logspace", "range", "zeros", "ones", "full", "empty", "empty_strided", "eye", "rand"),
         *("randn", "randint", "randperm", "tensor", "repeat", "tile", "repeat_interleave", "expand", "broadcast_to"),
         *("meshgrid", "cat", "stack", "outer", "einsum", "matmul", "cdist", "kron", "unfold", "pad", "interpolate"),
-        *("new_zeros", "new_ones", "new_full", "new_empty", "add", "sub", "mul", "div", "eq", "ne", "where", "diag"),
-        *("cartesian_prod", "combinations", "tril_indices", "triu_indices", "one_hot", "index_select", "masked_fill"),
-        *("__getitem__", "__eq__", "__ne__", "__lt__", "__gt__", "__matmul__"),
+        *("new_zeros", "new_ones", "new_full", "new_empty", "diag", "cartesian_prod", "combinations", "tril_indices"),
+        *("triu_indices", "one_hot", "index_select", "__getitem__", "__matmul__"),
+    )
+)
+#: What makes a tensor of those that there are, value by value: no larger than the product of their sizes.
+_BROADCASTS = frozenset(
+    (
+        *("add", "sub", "mul", "div", "eq", "ne", "where", "masked_fill", "__eq__", "__ne__", "__lt__", "__gt__"),
         *(f"__{r}{name}__" for name in ("add", "sub", "mul", "truediv", "pow") for r in ("", "r")),
     )
 )
@@ -123,7 +129,7 @@ class _Sizes(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in _MAKES:
+        if name in _MAKES or (name in _BROADCASTS and _product_of_sizes(args, kwargs) > MOST_WEIGHTS):
             for result in tree_leaves(_on_meta(func, args, kwargs)):
                 if isinstance(result, Tensor):
                     most = _LONGEST_VECTOR if result.dim() == 1 else MOST_WEIGHTS
@@ -133,6 +139,10 @@ class _Sizes(TorchFunctionMode):
             if getattr(tensor, "is_meta", False):  # nothing to fill in, in the many steps of Python that it takes
                 return tensor
         return func(*args, **kwargs)
+
+
+def _product_of_sizes(*args: Any) -> int:
+    return math.prod(value.numel() for value in tree_leaves(args) if isinstance(value, Tensor))
 
 
 def _on_meta(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

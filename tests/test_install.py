@@ -75,3 +75,19 @@ def test_the_commands_of_the_readme_are_the_same_in_every_shell():
     assert len(commands) >= 5
     for command in commands:
         assert command.startswith("    python ") and not set("'$&;") & set(command.partition("#")[0]), command
+
+
+def test_the_lock_file_has_a_version_that_is_admitted_of_all_that_is_required(setup):
+    requirements = pytest.importorskip("packaging.requirements")
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = {normal(name): version for name, version in (line.split("==") for line in lines if "#" not in line)}
+    python = {"python_version": "3.11", "python_full_version": "3.11.7"}
+    for line in [*setup["install_requires"], *setup["extras_require"]["test"]]:
+        wanted = requirements.Requirement(line)
+        if wanted.marker is None or wanted.marker.evaluate(python):
+            assert wanted.specifier.contains(locked[normal(wanted.name)], prereleases=True), line
+
+
+def normal(name: str) -> str:
+    """A package's name as pip compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,13 +1,10 @@
 """The house rule: imports go one way, and every registered class stands in a file that says so."""
 
 import ast
-from pathlib import Path
 from typing import Iterator, List, Set, Tuple
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1] / "quantnas_sr"
-MODULES = sorted(ROOT.rglob("*.py"))
+from modules import MODULES, ROOT, every_module, part_of, tree_of
 
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
@@ -62,16 +59,9 @@ REGISTRIES = {
     "_dataset": "DATASET_REGISTRY",
 }
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 registered_files = pytest.mark.parametrize(
     "path", [path for path in MODULES if path.stem.endswith(tuple(REGISTRIES))], ids=lambda path: path.name
 )
-
-
-def part_of(path: Path) -> str:
-    """The folder of the package that a file is in, or its own name."""
-    first = path.relative_to(ROOT).parts[0]
-    return first[: -len(".py")] if first.endswith(".py") else first
 
 
 def floor_of(part: str) -> int:
@@ -105,7 +95,7 @@ def parts_of_package() -> Set[str]:
 def test_imports_go_down(path):
     part = part_of(path)
     floor = floor_of(part)
-    for line, used in imports(ast.parse(path.read_text())):
+    for line, used in imports(tree_of(path)):
         if used == part or used == "__version__":
             continue
         place = f"{path.relative_to(ROOT.parent)}:{line}: {part} uses {used}"
@@ -116,7 +106,7 @@ def test_imports_go_down(path):
 
 @every_module
 def test_imports_are_absolute(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}:{node.lineno}: a relative import"
 
 
@@ -129,7 +119,7 @@ def test_every_part_has_its_floor():
 def test_quantization_knows_nothing_of_a_search(path):
     names = {
         getattr(node, key)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         for key in ("id", "attr", "arg", "name")
         if isinstance(getattr(node, key, None), str)
     }
@@ -154,12 +144,12 @@ def registrations(tree: ast.AST) -> Set[str]:
 def test_only_files_that_say_so_register_and_with_the_registry_that_they_name(path):
     suffix = "_" + path.stem.rpartition("_")[2]
     expected = {REGISTRIES[suffix]} if suffix in REGISTRIES else set()
-    assert registrations(ast.parse(path.read_text())) == expected
+    assert registrations(tree_of(path)) == expected, path
 
 
 @registered_files
 def test_every_class_of_such_a_file_is_registered_or_part_of_one_that_is(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     registered = {node.name for node in classes if any(registrations(d) for d in node.decorator_list)}
     used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}

@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Event, Timer
 
 import pytest
+from modules import every_module, tree_of
 
-import quantnas_sr
 from quantnas_sr.cost import measure
 from quantnas_sr.errors import QuantNASError
 from quantnas_sr.sweep import run_sweep
@@ -21,9 +21,6 @@ from quantnas_sr.sweep.process import GUARD, Interrupted, new_group, run_logged
 from quantnas_sr.system.cpus import available_cpus
 from quantnas_sr.system.processes import Outcome, reason_of
 
-MODULES = sorted(Path(quantnas_sr.__file__).parent.rglob("*.py"))
-every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-
 
 def nothing_of(seconds: float) -> None:
     """In place of a clock."""
@@ -31,7 +28,7 @@ def nothing_of(seconds: float) -> None:
 
 @every_module
 def test_modules_that_only_posix_has_are_imported_where_their_absence_is_dealt_with(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     guarded = {node for outer in ast.walk(tree) if isinstance(outer, ast.Try) for node in ast.walk(outer)}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)) and node not in guarded:
@@ -41,7 +38,7 @@ def test_modules_that_only_posix_has_are_imported_where_their_absence_is_dealt_w
 
 @every_module
 def test_text_is_read_and_written_as_utf_8_whatever_the_locale(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))

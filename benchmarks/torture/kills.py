@@ -28,9 +28,12 @@ from quantnas_sr.pth import read_with_digest  # noqa: E402
 
 SMALL = {"network_g.num_feat": 12, "network_g.num_block": 1, "logger.save_checkpoint_freq": 1, "val": None}
 ITERATIONS = {"search": 6, "train": 12}
-#: Runs a training whose files may grow to so many bytes from an iteration on: what a full disk does to it.
+#: Runs a training whose files may grow to so many bytes from an iteration on: what a full disk does to it. What it
+#: prints goes through a pipe, for the limit is on the file behind it, too.
 FULL = """
-import resource, sys
+import os, resource, subprocess, sys
+printed = subprocess.Popen(["cat"], stdin=subprocess.PIPE).stdin.fileno()
+os.dup2(printed, 1), os.dup2(printed, 2)
 import quantnas_sr, basicsr.train
 from quantnas_sr.models.experiment import ExperimentModel
 step = ExperimentModel.optimize_parameters
@@ -151,6 +154,7 @@ def full_disk(run: Run, expected: List[Any], size: int, iteration: int) -> str:
     script.write_text(FULL.format(size=size, iteration=iteration), encoding="utf-8")
     with run.start(script=str(script)) as started:
         started.process.join(300)
+        time.sleep(1)  # for the other end of the pipe
         code, printed = started.process.exitcode, started.output.read_text(encoding="utf-8", errors="replace")
     line = next((line for line in printed.splitlines() if "cannot be written" in line), "no line")
     with run.start("--auto_resume") as started:

@@ -93,11 +93,12 @@ class _Tree:
         if magic != _MAGIC or not page_flags & _META_PAGE:
             raise _Damage("it does not begin as an LMDB")
         free, main = (_DATABASE.unpack_from(data, _META.size + i * _DATABASE.size) for i in (0, 1))
-        page_size, (_, flags, depth, *_, entries, root) = free[0], main
+        page_size, (pad, flags, depth, *_, entries, root) = free[0], main
         if version != _VERSION or page_size not in _PAGE_SIZES:
             raise _Damage(f"version {version} with pages of {page_size} bytes is not read")
         last_page, transaction = struct.unpack_from("=QQ", data, _META.size + 2 * _DATABASE.size)
-        if free[1] != _FREE_PAGES or flags or depth > _DEEPEST or max(map_size, last_page * page_size) > _LARGEST_MAP:
+        larger_than_any = depth > _DEEPEST or max(map_size, last_page * page_size) > _LARGEST_MAP
+        if free[1] != _FREE_PAGES or flags or pad or larger_than_any:
             raise _Damage("a meta page has values that no LMDB of images has")
         return _Meta(page_size, transaction, depth, entries, root, last_page)
 

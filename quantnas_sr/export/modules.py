@@ -63,13 +63,14 @@ class IntegerConv(nn.Module):
         self.register_buffer("scale", layer.weight_quantizer.scale.float().flatten())
         self.register_buffer("bias", None if layer.bias is None else layer.quantized_bias().float())
         self.scales_channels = layer.scales_channels
+        self.rounding = layer.input_quantizer.rounding()  # here, for reading tensors is traced, which takes time
         self.layer, self.mark = [layer], mark  # in a list, so that it is no submodule
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         (layer,) = self.layer
         x = layer.scaled_input(x) if self.scales_channels else x
-        x = _node("Quantize", (x,), x.shape, **layer.input_quantizer.rounding()._asdict())
+        x = _node("Quantize", (x,), x.shape, **self.rounding._asdict())
         pads = pads_of(layer)
         sides = [
             _out_side(side, before + after - dilation * (kernel - 1), stride)

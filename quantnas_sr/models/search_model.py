@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from basicsr.losses import build_loss
@@ -89,6 +89,8 @@ class QuantNASSearchModel(ExperimentModel):
         self.tb_writer = self._open_tensorboard()
         self.last_batch: Optional[Tensor] = None
         self.edge_losses: Optional[EdgeLosses] = None
+        #: The genotype whose BitOps were counted last, and these.
+        self._counted: Tuple[Any, int] = (None, 0)
         if self.supernet.selector == "sample":
             alphas = self.supernet.alphas_by_slot()
             self.edge_losses = EdgeLosses(alphas, HALF_LIFE * total_iter, self.supernet.widthless())
@@ -224,18 +226,20 @@ class QuantNASSearchModel(ExperimentModel):
         genotype.save(self.experiment_folder / genotype.folder_name / f"{label}.yml")
         path = self.experiment_folder / genotype.file_name
         genotype.save(path)
-        get_root_logger().info(f"Current genotype: {self._cost_in_words()}, saved to {path}")
+        get_root_logger().info(f"Current genotype: {self._cost_in_words(genotype)}, saved to {path}")
 
     def _choice(self) -> Optional[Dict[str, int]]:
         if self.edge_losses is None:
             return self.cri_hardware.choice(self.supernet.alphas_by_slot())
         return self.cri_hardware.choice({slot: -added for slot, added in self.edge_losses.table().items()})
 
-    def _cost_in_words(self) -> str:
+    def _cost_in_words(self, genotype: Any) -> str:
         budget = self.cri_hardware.budget
         if budget:
             return budget.describe(self._choice())
-        return f"{count(self.supernet.derive()).bitops / 1e9:.3f} GBitOps for 32x32"
+        if genotype != self._counted[0]:
+            self._counted = genotype, count(self.supernet.derive()).bitops
+        return f"{self._counted[1] / 1e9:.3f} GBitOps for 32x32"
 
     def genotype(self, current_iter: int) -> Any:
         """The genotype that would be derived now: the most probable one, within the budget if there is a budget.

@@ -27,8 +27,10 @@ def least_error_steps(weight: Tensor, low: int, high: int) -> Tensor:
         low, high: the lowest and the highest integer.
 
     Returns:
-        (O, 1, 1, 1), above zero.
+        (O, 1, 1, 1), above zero; without values where the weight has none.
     """
+    if weight.is_meta:
+        return weight.new_empty(len(weight), 1, 1, 1)
     flat = weight.detach().flatten(1).float()
     largest = flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
     best, least = largest / high, torch.full_like(largest, torch.inf)

@@ -70,6 +70,7 @@ def test_a_file_that_was_cut_off(tmp_path, share, length):
         (20, struct.pack("<I", 7), "version 7 with pages of 4096 bytes is not read"),
         (40, struct.pack("<I", 3), "pages of 3 bytes is not read"),
         (PAGE + 40, struct.pack("<I", 8192), "different sizes of pages"),
+        (PAGE + 88, struct.pack("<I", 1 << 27), "values that no LMDB of images has"),
         (PAGE + 32, struct.pack("<Q", 1 << 62), "values that no LMDB of images has"),
         (PAGE + 44, struct.pack("<H", 0x48), "values that no LMDB of images has"),
         (PAGE + 94, struct.pack("<H", 77), "values that no LMDB of images has"),

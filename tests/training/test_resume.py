@@ -58,12 +58,12 @@ def test_a_training_resumed_at_any_iteration_is_the_uninterrupted_one(changes, t
     if opt["network_g"]["type"] == "QuantNASBasic":
         opt["network_g"]["genotype"] = genotype().to_dict()
     whole = new_model(opt)
-    train(whole, 1, 9, save=True)
+    train(whole, 1, 7, save=True)
     assert quantizes(whole)
-    for iteration in range(1, 9):
+    for iteration in range(1, 7):
         model = resumed(opt, iteration)
         # Saving takes the statistics of batch normalisation anew, too.
-        train(model, iteration + 1, 9, save=bool(batch_norms(model.net_g)))
+        train(model, iteration + 1, 7, save=bool(batch_norms(model.net_g)))
         assert_same(whole, model)
         assert model.lines == []
 

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 import torch
 from basicsr.utils import tensor2img
 from PIL import Image, ImageCms
-from project import ROOT, Started
+from project import Started, run_python
 from upscaling import ModuleNetwork, checkpoint, derived, enlarged, nearest, write_onnx
 
 from quantnas_sr import cli
@@ -342,10 +340,8 @@ def test_memory_stays_within_its_limit(tmp_path):
     checkpoint(tmp_path / "net.pth", derived(operation="simple_1x1", num_feat=12))
     save(tmp_path / "small.png")
     save(tmp_path / "x.png", 500, 700, 3)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PEAKS, "net.pth"]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    limit, tiled, whole = map(int, done.stdout.split("\n")[-2].split())
+    printed = run_python("-c", PEAKS, "net.pth", folder=tmp_path)
+    limit, tiled, whole = map(int, printed.split("\n")[-2].split())
     assert tiled <= limit < whole
     difference = read_picture(tmp_path / "tiled.png").pixels.astype(int) - read_picture(tmp_path / "whole.png").pixels
     assert np.abs(difference).max() <= 1
