@@ -7,6 +7,7 @@ import shlex
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -21,7 +22,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.cost.measure import this_machine
 from quantnas_sr.deploy.packages import RUNTIMES, import_runtime, installed_runtimes, usable_runtimes
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
-from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS
+from quantnas_sr.export.choices import ADQ_FORMS, IO_KINDS, OUTPUTS
 from quantnas_sr.export.command import export, require_export
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -44,6 +45,7 @@ class _File(NamedTuple):
     path: Path
     adq: str
     outputs: str
+    io: str
     bytes: int
 
 
@@ -53,6 +55,7 @@ class _Plan:
 
     adq: Sequence[str]
     outputs: Sequence[str]
+    io: Sequence[str]
     sizes: Sequence[Size]
     runtimes: Sequence[str]
     threads: int
@@ -65,9 +68,14 @@ class _Plan:
         return [self.repeats // rounds + (i < self.repeats % rounds) for i in range(rounds)]
 
     @property
-    def files(self) -> List[Tuple[str, str]]:
-        """ADQ and outputs of each; for every form of ADQ the float baseline, whose outputs are empty, comes first."""
-        return [(form, outputs) for form in self.adq for outputs in ("", *self.outputs)]
+    def forms(self) -> List[Tuple[str, str]]:
+        """Outputs and images of the float baseline, whose outputs are empty, and of the integer networks."""
+        return [("", "float"), *product(self.outputs, self.io)]
+
+    @property
+    def files(self) -> List[Tuple[str, str, str]]:
+        """ADQ, outputs and images of each; for every form of ADQ the float baseline comes first."""
+        return [(adq, *form) for adq in self.adq for form in self.forms]
 
     @property
     def steps(self) -> int:
@@ -88,12 +96,13 @@ def run(args: argparse.Namespace) -> None:
     sizes = list(dict.fromkeys(parse_size(text, "--sizes") for text in args.sizes))
     runtimes = _runtimes(args.runtimes)
     adq, outputs = _forms("--adq", args.adq, ADQ_FORMS), _forms("--outputs", args.outputs, OUTPUTS)
+    io = _forms("--io", args.io, IO_KINDS)
     threads = torch.get_num_threads() if args.threads is None else parse_positive(args.threads, "--threads")
     repeats = parse_positive(args.repeats, "--repeats")
     if args.output.exists() and not args.output.is_dir():
         raise OptionError(f"--output {args.output}: is a file. Allowed: a folder, which is made if need be")
     network = load_network(args.weights)
-    plan = _Plan(_applicable(adq, network, args.weights), outputs, sizes, runtimes, threads, repeats)
+    plan = _Plan(_applicable(adq, network, args.weights), outputs, io, sizes, runtimes, threads, repeats)
     with tqdm(total=plan.steps, disable=None) as bar:
         exported = [_export(args.weights, args.output, *file, bar) for file in plan.files]
         rows = list(_rows(network, plan, exported, bar))
@@ -130,20 +139,21 @@ def _applicable(forms: Sequence[str], network: nn.Module, weights: str) -> Seque
     return [""]
 
 
-def _export(weights: str, folder: Path, adq: str, outputs: str, bar: "tqdm") -> _File:
-    name = "_".join(filter(None, ("integer" if outputs else "float", "int8" if outputs == "int8" else "", adq)))
+def _export(weights: str, folder: Path, adq: str, outputs: str, io: str, bar: "tqdm") -> _File:
+    parts = ("integer" if outputs else "float", *(word for word in (outputs, io) if word != "float"), adq)
+    name = "_".join(filter(None, parts))
     path = folder / f"{name}.onnx"
     bar.set_postfix_str(f"export {path.name}")
     command = shlex.join(["quantnas", *sys.argv[1:]])
-    options = {"quantized": bool(outputs), "outputs": outputs or "float", "command": command}
+    options = {"quantized": bool(outputs), "outputs": outputs or "float", "io": io, "command": command}
     written = export(weights, str(path), adq=adq or "dynamic", **options)
     bar.update()
-    return _File(path, adq, outputs, written.bytes)
+    return _File(path, adq, outputs, io, written.bytes)
 
 
 def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") -> Iterator[Row]:
     """The float baseline and the integer networks of each form of ADQ, one after the other."""
-    together = 1 + len(plan.outputs)
+    together = len(plan.forms)
     for size in plan.sizes:
         cost = count(network, size[::-1])
         widths = sorted({layer.bits for layer in cost.layers})
@@ -155,7 +165,7 @@ def _rows(network: nn.Module, plan: _Plan, files: Sequence[_File], bar: "tqdm") 
                     bits = widths if file.outputs else [FULL_PRECISION]
                     bitops = cost.bitops if file.outputs else cost.macs * FULL_PRECISION**2
                     theory = Theory(bits, cost.macs, bitops, file.bytes)
-                    yield Row(size, file.adq, file.outputs, file.path.name, theory, found)
+                    yield Row(size, file.adq, file.outputs, file.path.name, theory, found, file.io)
 
 
 def _taking_turns(files: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:

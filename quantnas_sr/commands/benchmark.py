@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adq", nargs="+", metavar="FORM", help="forms of ADQ: dynamic, static (both, where the network has ADQ)"
     )
     parser.add_argument("--outputs", nargs="+", metavar="FORM", help="outputs of convolutions: float, int8 (both)")
+    parser.add_argument(
+        "--io", nargs="+", default=["float"], metavar="KIND", help="images of the files: float, uint8 (float)"
+    )
     parser.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="openvino, onnxruntime (those installed)")
     parser.add_argument(
         "--output", type=Path, default=Path("experiments/benchmark"), help="folder to write (experiments/benchmark)"
