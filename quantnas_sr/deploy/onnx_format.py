@@ -8,8 +8,10 @@ from typing import Mapping, NamedTuple, Optional, Tuple
 INPUT, OUTPUT = "lq", "sr"
 #: Prefix of the keys of the file's metadata.
 METADATA_PREFIX = "quantnas_sr."
+#: Largest height and width of a file of one size, to which smaller images are padded.
+LARGEST_SIDE = 1 << 12
 #: Smallest and largest numbers in the metadata.
-_BOUNDS = {"scale": (1, 64), "halo": (0, 1 << 16), "multiple": (1, 1 << 12), "size": (1, 1 << 16)}
+_BOUNDS = {"scale": (1, 64), "halo": (0, 1 << 16), "multiple": (1, 1 << 12), "size": (1, LARGEST_SIDE)}
 #: The last entry of the metadata, as protobuf writes it: field 14 of the model, the key, and 64 digits of a digest.
 _DIGEST_KEY = f"{METADATA_PREFIX}digest".encode("ascii")
 _BEFORE_DIGEST = b"\x72\x56\x0a" + bytes([len(_DIGEST_KEY)]) + _DIGEST_KEY + b"\x12\x40"

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional, Tuple, Union
 
+from quantnas_sr.deploy.onnx_format import LARGEST_SIDE
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.export.choices import ADQ_FORMS, IO_KINDS, OPSETS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.pth import PARAM_KEYS
@@ -86,8 +87,8 @@ class ExportOptions:
             check_word(self.param_key, PARAM_KEYS, "key", "param_key")
         if not isinstance(self.command, str):
             raise OptionError(f"command: {self.command!r} is not text")
-        if self.static is not None:
-            parse_size(self.static, "static")
+        if self.static is not None and max(parse_size(self.static, "static")) > LARGEST_SIDE:
+            raise OptionError(f"static: {self.static} is too large. Allowed: sides of at most {LARGEST_SIDE}")
         if type(self.opset) is not int or self.opset not in OPSETS:
             raise OptionError(f"opset: {self.opset!r} is not a version. Allowed: {OPSETS[0]} to {OPSETS[-1]}")
         self._check_combination()

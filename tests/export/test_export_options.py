@@ -56,6 +56,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         ({"io": None}, "io: unknown kind 'None'"),
         ({"static": "180"}, "static 180: not a size. Allowed: WIDTHxHEIGHT in pixels, such as 320x180"),
         ({"static": (320, 180)}, "static (320, 180): not a size"),
+        ({"static": "4097x8"}, "static: 4097x8 is too large. Allowed: sides of at most 4096"),
         ({"symmetric": 1}, "symmetric: 1 is neither True nor False"),
         ({"opset": 12}, "opset: 12 is not a version. Allowed: 13 to 21"),
         ({"opset": True}, "opset: True is not a version"),

@@ -61,7 +61,8 @@ def _reading_of(layer: QuantConv2d, readers: Readers, network: nn.Module) -> Opt
         added = isinstance(skeleton, PlainSkeleton) and layer in set(skeleton.upsample.modules())
         return _Reading(BYTES, with_image=True) if added else None
     found: Set[Rounding] = set(_roundings(layer, readers))
-    return _Reading(found.pop()) if len(found) == 1 else None
+    clears = len(found) == 1 and all(rounding.bits <= BYTES.bits for rounding in found)  # 16 bits have no room between
+    return _Reading(found.pop()) if clears else None
 
 
 def _roundings(layer: QuantConv2d, readers: Readers) -> Iterator[Rounding]:

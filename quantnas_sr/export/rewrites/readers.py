@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from quantnas_sr.export.onnx_graph.refusals import check_runs
+from quantnas_sr.export.onnx_graph.traced_size import traced_size
+from quantnas_sr.input_shapes import size_multiple
 from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d
 
 #: Rectified values keep their place, and a positive factor commutes with it.
 RECTIFIERS = frozenset({torch.relu, torch.relu_, F.relu, Tensor.relu, Tensor.relu_})
 #: Operations that preserve values: each result is a value that goes in, or (ReLU) 0.
 MOVES = RECTIFIERS | {torch.cat, F.pixel_shuffle, torch.pixel_shuffle}
-#: Shape of the image with which the network is run to find out which layer reads which output.
-_SHOWN = (1, 3, 33, 41)
 
 
 def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
@@ -90,13 +91,18 @@ def readers_of(network: nn.Module, moves: Collection[Any]) -> Readers:
     Args:
         network: in evaluation mode.
         moves: see `Readers`.
+
+    Raises:
+        CalibrationError: a layer is reached that has no quantization step.
+        NetworkError: it does not run for a small image.
     """
-    readers = Readers(moves)
+    readers, image = Readers(moves), torch.rand(1, 3, *traced_size(size_multiple(network)))
+    check_runs(network, image)
     with ExitStack() as hooks:
         for _, layer in quantized_layers(network):
             hooks.enter_context(layer.register_forward_pre_hook(readers.enter_layer))
             hooks.enter_context(layer.register_forward_hook(readers.leave_layer))
         with readers:
-            output = network(torch.rand(_SHOWN))
+            output = network(image)
         readers.end(output)
     return readers
