@@ -152,6 +152,7 @@ def test_wrong_integers_of_a_later_image_are_refused_and_named(network, path, mo
                 found[value] = found[value].astype(np.int16) + 2
             return found
 
+        run.pixels = session.pixels
         return run
 
     monkeypatch.setattr(layer_check, "open_session", open_session)
