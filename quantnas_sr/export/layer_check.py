@@ -168,8 +168,8 @@ class _Layer:
 
     def _centred(self, integers: np.ndarray, x: Tensor) -> Tensor:
         """The runtime's integers minus the zero point; space-to-depth, if any, is undone."""
-        signed = np.issubdtype(integers.dtype, np.signedinteger)  # of a symmetric file, where 0 stands for 0
-        theirs = torch.from_numpy(integers.astype(np.float32)) - (0 if signed else self.rounding.zero_point)
+        centred = integers.dtype == np.int8  # of a symmetric file, where 0 stands for 0
+        theirs = torch.from_numpy(integers.astype(np.float32)) - (0 if centred else self.rounding.zero_point)
         if theirs.ndim == 4 and theirs.shape[1] != x.shape[1]:
             block = x.shape[-1] // max(1, theirs.shape[-1])
             if block > 1 and theirs.shape[1] == x.shape[1] * block**2:

@@ -98,8 +98,7 @@ def test_tiles_are_the_whole(path, runtime):
     image = pixels(45, 52)[0].transpose(1, 2, 0)
     whole = upscale(image, run, tile=64)
     assert whole.dtype == np.uint8 and np.array_equal(whole, run(image.transpose(2, 0, 1)[None])[0].transpose(1, 2, 0))
-    for tile in (2 * run.halo + 1, 2 * run.halo + 8):
-        assert np.array_equal(upscale(image, run, tile=tile), whole)
+    assert np.array_equal(upscale(image, run, tile=2 * run.halo + 13), whole)
 
 
 def test_images_of_any_kind_become_bytes_first(path):

@@ -20,8 +20,9 @@ from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.errors import DataError, OptionError  # noqa: E402
-from quantnas_sr.export.command import export  # noqa: E402
 from quantnas_sr.export.onnx_graph.opset import set_opset  # noqa: E402
+from quantnas_sr.export.options import ExportOptions  # noqa: E402
+from quantnas_sr.export.preparation import load_for_export, loss_of_symmetry  # noqa: E402
 from quantnas_sr.export.rewrites.symmetric import fits, make_symmetric  # noqa: E402
 from quantnas_sr.quantization import Rounding  # noqa: E402
 from quantnas_sr.upscaling import upscale  # noqa: E402
@@ -159,11 +160,13 @@ def test_a_symmetric_file_has_signed_integers_and_the_same_pixels(weights, tmp_p
     assert (found != upscale(image(21, 18), open_network(weights))).mean() < 1e-2
 
 
-@needs_onnxruntime
-def test_what_8_bits_lose_is_said(tmp_path):
-    written = export(saved(plain(body_bits=8), tmp_path / "net.pth"), tmp_path / "net.onnx", symmetric=True)
-    assert written.lost.startswith("symmetric: 3 layers of 8 bits have larger steps; ")
-    assert 20 < float(written.lost.split("; ")[1].split(" dB")[0]) < 80
+def test_what_8_bits_lose_is_said(weights, tmp_path):
+    options, images = ExportOptions(symmetric=True), [np.random.default_rng(0).random((1, 3, 24, 24), np.float32)]
+    eight = saved(plain(body_bits=8), tmp_path / "net.pth")
+    lost = loss_of_symmetry(load_for_export(eight, options), eight, options, images)
+    assert lost.startswith("symmetric: 3 layers of 8 bits have larger steps; ")
+    assert 20 < float(lost.split("; ")[1].split(" dB")[0]) < 80
+    assert loss_of_symmetry(load_for_export(weights, options), weights, options, images) is None
 
 
 def test_integers_fit_afterwards_and_more_than_8_bits_are_refused():
