@@ -7,6 +7,7 @@ import shlex
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -29,7 +30,7 @@ from quantnas_sr.deploy.packages import (
     usable_runtimes,
 )
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
-from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS
+from quantnas_sr.export.choices import ADQ_FORMS, IO_KINDS, OUTPUTS
 from quantnas_sr.export.command import export, require_export
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -52,6 +53,7 @@ class _File(NamedTuple):
     path: Path
     adq: str
     outputs: str
+    io: str
     bytes: int
 
 
@@ -61,6 +63,7 @@ class _Plan:
 
     adq: Sequence[str]
     outputs: Sequence[str]
+    io: Sequence[str]
     sizes: Sequence[Size]
     runtimes: Sequence[str]
     threads: int
@@ -73,17 +76,16 @@ class _Plan:
         return [self.repeats // rounds + (i < self.repeats % rounds) for i in range(rounds)]
 
     @property
-    def groups(self) -> List[List[Tuple[str, str, str]]]:
-        """Suffix, ADQ and outputs of the files that take turns. The float baseline, whose outputs are empty, is first.
+    def groups(self) -> List[List[Tuple[str, str, str, str]]]:
+        """Suffix, ADQ, outputs and images of the files that take turns: the float baseline, then the integer networks.
 
-        A ``.tflite`` has one form: all of its outputs are integers.
+        The outputs of the float baseline are empty. A ``.tflite`` has one form, in which all is bytes.
         """
-        forms = [(".onnx", form, self.outputs) for form in self.adq] + [(".tflite", "", ("int8",))]
-        return [
-            [(suffix, adq, outputs) for outputs in ("", *integers)]
-            for suffix, adq, integers in forms
-            if self.runtimes_of(suffix)
+        onnx = [
+            [(".onnx", adq, *form) for form in [("", "float"), *product(self.outputs, self.io)]] for adq in self.adq
         ]
+        tflite = [[(".tflite", "", "", "float"), (".tflite", "", "int8", "uint8")]]
+        return (onnx if self.runtimes_of(".onnx") else []) + (tflite if self.runtimes_of(".tflite") else [])
 
     def runtimes_of(self, suffix: str) -> List[str]:
         """Those that run such files."""
@@ -93,7 +95,7 @@ class _Plan:
     def steps(self) -> int:
         """The number of exports and turns, for the progress bar."""
         turns = len(self.sizes) * len(self.turns)
-        return sum(1 + turns * len(self.runtimes_of(suffix)) for group in self.groups for suffix, _, _ in group)
+        return sum(1 + turns * len(self.runtimes_of(suffix)) for group in self.groups for suffix, *_ in group)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -110,12 +112,13 @@ def run(args: argparse.Namespace) -> None:
     sizes = list(dict.fromkeys(parse_size(text, "--sizes") for text in args.sizes))
     runtimes = _runtimes(args.runtimes)
     adq, outputs = _forms("--adq", args.adq, ADQ_FORMS), _forms("--outputs", args.outputs, OUTPUTS)
+    io = _forms("--io", args.io, IO_KINDS)
     threads = torch.get_num_threads() if args.threads is None else parse_positive(args.threads, "--threads")
     repeats = parse_positive(args.repeats, "--repeats")
     if args.output.exists() and not args.output.is_dir():
         raise OptionError(f"--output {args.output}: is a file. Allowed: a folder, which is made if need be")
     network = load_network(args.weights)
-    plan = _Plan(_applicable(adq, network, args.weights), outputs, sizes, runtimes, threads, repeats)
+    plan = _Plan(_applicable(adq, network, args.weights), outputs, io, sizes, runtimes, threads, repeats)
     with tqdm(total=plan.steps, disable=None) as bar:
         exported = [[_export(args.weights, args.output, *file, bar) for file in group] for group in plan.groups]
         rows = list(_rows(network, plan, exported, bar))
@@ -152,17 +155,17 @@ def _applicable(forms: Sequence[str], network: nn.Module, weights: str) -> Seque
     return [""]
 
 
-def _export(weights: str, folder: Path, suffix: str, adq: str, outputs: str, bar: "tqdm") -> _File:
-    name = "_".join(filter(None, ("integer" if outputs else "float", "int8" if outputs == "int8" else "", adq)))
-    path = folder / f"{name}{suffix}"
+def _export(weights: str, folder: Path, suffix: str, adq: str, outputs: str, io: str, bar: "tqdm") -> _File:
+    parts = ("integer" if outputs else "float", *(word for word in (outputs, io) if word != "float"), adq)
+    path = folder / f"{'_'.join(filter(None, parts))}{suffix}"
     bar.set_postfix_str(f"export {path.name}")
     command = shlex.join(["quantnas", *sys.argv[1:]])
     options = {"quantized": bool(outputs), "command": command}
     if suffix == ".onnx":
-        options.update(adq=adq or "dynamic", outputs=outputs or "float")
+        options.update(adq=adq or "dynamic", outputs=outputs or "float", io=io)
     written = export(weights, str(path), **options)
     bar.update()
-    return _File(path, adq, outputs, written.bytes)
+    return _File(path, adq, outputs, io, written.bytes)
 
 
 def _rows(network: nn.Module, plan: _Plan, groups: Sequence[Sequence[_File]], bar: "tqdm") -> Iterator[Row]:
@@ -177,7 +180,7 @@ def _rows(network: nn.Module, plan: _Plan, groups: Sequence[Sequence[_File]], ba
                     bits = widths if file.outputs else [FULL_PRECISION]
                     bitops = cost.bitops if file.outputs else cost.macs * FULL_PRECISION**2
                     theory = Theory(bits, cost.macs, bitops, file.bytes)
-                    yield Row(size, file.adq, file.outputs, file.path.name, theory, found)
+                    yield Row(size, file.adq, file.outputs, file.path.name, theory, found, file.io)
 
 
 def _taking_turns(files: Sequence[_File], runtime: str, size: Size, plan: _Plan, bar: "tqdm") -> List[Measurement]:

@@ -41,13 +41,15 @@ def draw_benchmark(rows: Sequence[Row], title: str, output: Path) -> None:
 def _draw_panel(axes: Any, rows: List[Row]) -> None:
     forms = list(dict.fromkeys(row.adq for row in rows))
     kinds = (
-        ("", "float baseline", NEUTRAL),
-        ("float", "integer, times faster", fill_of(8)),
-        ("int8", "integer, int8 outputs", fill_of(4)),
+        (("", "float"), "float baseline", NEUTRAL),
+        (("float", "float"), "integer, times faster", fill_of(8)),
+        (("float", "uint8"), "integer, uint8 images", fill_of(6)),
+        (("int8", "float"), "integer, int8 outputs", fill_of(4)),
+        (("int8", "uint8"), "integer, int8 outputs, uint8 images", fill_of(2)),
     )
-    kinds = tuple(kind for kind in kinds if any(row.outputs == kind[0] for row in rows))
-    for number, (outputs, label, fill) in enumerate(kinds):
-        shown = [row for row in rows if row.outputs == outputs]
+    kinds = tuple(kind for kind in kinds if any((row.outputs, row.io) == kind[0] for row in rows))
+    for number, (form, label, fill) in enumerate(kinds):
+        shown = [row for row in rows if (row.outputs, row.io) == form]
         places = [forms.index(row.adq) + (number - (len(kinds) - 1) / 2) * _WIDTH for row in shown]
         heights = [1e3 * row.measurement.median for row in shown]
         bars = axes.bar(places, heights, _WIDTH, label=label, facecolor=fill, edgecolor=INK, linewidth=0.7)

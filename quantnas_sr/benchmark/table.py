@@ -60,6 +60,7 @@ class Row:
         adq: ``dynamic``, ``static``, or empty for a network without ADQ.
         outputs: of convolutions, ``float`` or ``int8``; empty for the float baseline.
         file: name of the ``.onnx``.
+        io: its images, ``float`` or ``uint8``.
     """
 
     size: Tuple[int, int]
@@ -68,6 +69,7 @@ class Row:
     file: str
     theory: Theory
     measurement: Measurement
+    io: str = "float"
 
     @property
     def input(self) -> str:
@@ -80,6 +82,7 @@ class Row:
         widths = "/".join(map(str, theory.bits))
         network = f"integer, {widths} bits" if self.outputs else "float baseline"
         network += ", int8 outputs" if self.outputs == "int8" else ""
+        network += ", uint8 images" if self.io == "uint8" else ""
         return [
             *(self.input, network, self.adq or "none"),
             *(f"{theory.macs / 1e9:.3f}", f"{theory.bitops / 1e9:.2f}", f"{theory.file_bytes / 1e3:.1f}"),
@@ -96,6 +99,7 @@ class Row:
             "height": self.size[1],
             "network": "integer" if self.outputs else "float",
             "outputs": self.outputs or None,
+            "io": self.io,
             "adq": self.adq or None,
             "file": self.file,
             "theory": {**vars(theory), "bits": list(theory.bits)},

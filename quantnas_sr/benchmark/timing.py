@@ -19,6 +19,7 @@ from quantnas_sr.deploy.memory import forget_peak, process_peak
 from quantnas_sr.deploy.packages import ALL_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError
+from quantnas_sr.images.units import converted
 from quantnas_sr.system.processes import Outcome, reason_of
 from quantnas_sr.values.arguments import check_word, parse_positive
 
@@ -127,7 +128,8 @@ def _open(path: str, runtime: str, threads: str, width: str, height: str) -> Cal
     forget_peak()
     before = process_peak()
     network = open_network(path, runtime, int(threads))
-    image = np.random.default_rng(0).random((1, 3, int(height), int(width)), dtype=np.float32)
+    numbers = np.random.default_rng(0).random((1, 3, int(height), int(width)), dtype=np.float32)
+    image = converted(numbers, network.pixels)
 
     def turn(runs: int) -> Turn:
         network(image)

@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import Tuple
 
-from quantnas_sr.export.choices import OUTPUTS
+from quantnas_sr.export.choices import IO_KINDS, OUTPUTS
 from quantnas_sr.images.limits import MOST_PIXELS, OPENCV_PIXELS
 
 
@@ -82,9 +82,12 @@ def size(text: str) -> Tuple[int, int]:
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """``--outputs`` of the commands that export."""
+    """``--outputs`` and ``--io`` of the commands that export."""
     parser.add_argument(
         "--outputs", choices=OUTPUTS, default="float", help="int8: convolutions round their outputs to 8 bits (float)"
+    )
+    parser.add_argument(
+        "--io", choices=IO_KINDS, default="float", help="uint8: the file takes and gives images of bytes (float)"
     )
 
 

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--outputs", nargs="+", metavar="FORM", help="outputs of convolutions: float, int8 (both)")
     parser.add_argument(
+        "--io", nargs="+", default=["float"], metavar="KIND", help="images of the files: float, uint8 (float)"
+    )
+    parser.add_argument(
         "--runtimes", nargs="+", metavar="RUNTIME", help="openvino, onnxruntime, litert (the first two, if installed)"
     )
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 
 from quantnas_sr.commands.arguments import add_outputs, add_param_key
-from quantnas_sr.export.choices import ADQ_FORMS, WEIGHTS_FORMATS
+from quantnas_sr.export.choices import ADQ_FORMS, OPSETS, WEIGHTS_FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="int4: weights of 2 to 4 bits are packed two to a byte (int8)",
     )
     add_outputs(parser)
+    parser.add_argument(
+        "--static", metavar="SIZE", help="the only size of image that the file takes, such as 320x180 (all sizes)"
+    )
+    parser.add_argument(
+        "--symmetric", action="store_true", help="signed activations with the zero point 0, as TensorRT wants them"
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        default=OPSETS[-1],
+        metavar="N",
+        help=f"version of the ONNX operators, {OPSETS[0]} to {OPSETS[-1]}, for older runtimes ({OPSETS[-1]})",
+    )
     parser.add_argument("--float", action="store_true", help="export the float baseline, without any quantizer")
     add_param_key(parser)
 

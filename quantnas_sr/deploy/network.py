@@ -1,7 +1,7 @@
 """What every network that is ready to run offers, whatever runs it."""
 
 from abc import ABC, abstractmethod
-from typing import Optional
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -14,14 +14,21 @@ class Network(ABC):
     Attributes:
         scale: s.
         halo: low-resolution pixels around a tile that the result depends on; None: it depends on the whole image.
+        pixels: the kind of numbers that it computes from and makes: float32 in 0..1, or uint8.
+        size: height and width of the tiles that it cuts all images into; None if it takes any size.
     """
 
     scale: int
     halo: Optional[int]
+    pixels: np.dtype = np.dtype(np.float32)
+    size: Optional[Tuple[int, int]] = None
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Upscale images: RGB in 0..1, float32, (N, 3, h, w) -> (N, 3, s*h, s*w), not clipped."""
+        """Upscale images: RGB, (N, 3, h, w) -> (N, 3, s*h, s*w).
+
+        Either both in float32, in 0..1, the result not clipped; or both of its ``pixels``.
+        """
 
     def peak_memory(self) -> Optional[int]:
         """Peak memory so far in bytes, of the GPU or else of this process; None where the system does not report it."""

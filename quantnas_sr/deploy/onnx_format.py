@@ -2,14 +2,16 @@
 
 import hashlib
 import re
-from typing import Mapping, NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional, Tuple
 
-#: Input (N, 3, H, W) and output (N, 3, s*H, s*W) of the network, RGB in 0..1, float32.
+#: Input (N, 3, H, W) and output (N, 3, s*H, s*W) of the network, RGB: float32 in 0..1, or bytes, see `Facts`.
 INPUT, OUTPUT = "lq", "sr"
 #: Prefix of the keys of the file's metadata.
 METADATA_PREFIX = "quantnas_sr."
+#: Largest height and width of a file of one size, to which smaller images are padded.
+LARGEST_SIDE = 1 << 12
 #: Smallest and largest numbers in the metadata.
-_BOUNDS = {"scale": (1, 64), "halo": (0, 1 << 16), "multiple": (1, 1 << 12)}
+_BOUNDS = {"scale": (1, 64), "halo": (0, 1 << 16), "multiple": (1, 1 << 12), "size": (1, LARGEST_SIDE)}
 #: The last entry of the metadata, as protobuf writes it: field 14 of the model, the key, and 64 digits of a digest.
 _DIGEST_KEY = f"{METADATA_PREFIX}digest".encode("ascii")
 _BEFORE_DIGEST = b"\x72\x56\x0a" + bytes([len(_DIGEST_KEY)]) + _DIGEST_KEY + b"\x12\x40"
@@ -65,25 +67,34 @@ class Facts(NamedTuple):
     Attributes:
         scale, halo: of the network; no halo if the output depends on the whole image.
         multiple: of which the sides of its images are.
+        size: height and width of its images; None if they are free.
     """
 
     scale: int
     halo: Optional[int]
     multiple: int
+    size: Optional[Tuple[int, int]] = None
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "Facts":
         """Read the metadata.
 
         >>> Facts.of({"quantnas_sr.scale": "4", "quantnas_sr.halo": ""})
-        Facts(scale=4, halo=None, multiple=1)
+        Facts(scale=4, halo=None, multiple=1, size=None)
 
         Raises:
             KeyError, ValueError: they are not of an exported file.
         """
         scale, halo = (metadata[METADATA_PREFIX + key] for key in ("scale", "halo"))
         multiple = metadata.get(METADATA_PREFIX + "multiple", "1")  # which older versions do not write
-        return cls(_number("scale", scale), _number("halo", halo) if halo else None, _number("multiple", multiple))
+        size = metadata.get(METADATA_PREFIX + "size")  # width and height, in files of a fixed size alone
+        reach = _number("halo", halo) if halo else None
+        return cls(_number("scale", scale), reach, _number("multiple", multiple), _size(size) if size else None)
+
+
+def _size(text: str) -> Tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _number("size", height), _number("size", width)
 
 
 def _number(key: str, text: str) -> int:

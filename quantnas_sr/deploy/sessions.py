@@ -32,14 +32,16 @@ class Session(ABC):
     Attributes:
         metadata: of the file.
         in_float: whether it is computed in float, because integers would overflow on this processor, see `overflow`.
+        pixels: the kind of numbers of its images: float32, or uint8.
     """
 
     metadata: Mapping[str, str]
+    pixels: np.dtype
     in_float: bool = False
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
-        """Compute the outputs, by name, of an image (N, 3, H, W) in float32."""
+        """Compute the outputs, by name, of an image (N, 3, H, W) of its ``pixels``."""
 
     @abstractmethod
     def free_memory(self) -> None:
@@ -83,6 +85,11 @@ def complaint(error: Exception) -> str:
     return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
+def _kind(said: str) -> np.dtype:
+    """The kind of numbers that a runtime says an input has."""
+    return np.dtype(np.uint8 if said in ("uint8_t", "u8", "tensor(uint8)") else np.float32)
+
+
 class OpenVINOSession(Session):
     """A file in OpenVINO. The network is compiled for each image size.
 
@@ -101,6 +108,7 @@ class OpenVINOSession(Session):
             self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         except Exception as error:
             raise DataError(f"{path}: OpenVINO cannot read it ({complaint(error)})") from None
+        self.pixels = _kind(self._model.inputs[0].get_element_type().to_string())
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
         self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.in_float = may_overflow(self._model) and openvino_overflows()
@@ -158,6 +166,7 @@ class OnnxRuntimeSession(Session):
             self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:
             raise DataError(f"{path}: ONNX Runtime cannot read it ({complaint(error)})") from None
+        self.pixels = _kind(self._session.get_inputs()[0].type)
         self._outputs, self._opened = outputs, opened
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:

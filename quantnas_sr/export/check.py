@@ -17,6 +17,7 @@ from quantnas_sr.deploy import runtimes as running
 from quantnas_sr.errors import DataError
 from quantnas_sr.export.layer_check import Comparison, LayerCheck
 from quantnas_sr.export.litert.layer_check import LiteRTLayerCheck
+from quantnas_sr.images.units import from_unit
 
 #: Share of bytes that may differ by more than one without an explanation.
 TOLERANCE = 1e-3
@@ -54,8 +55,8 @@ class Agreement(NamedTuple):
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
-    """0..1 -> 0..255, as BasicSR writes images."""
-    return (np.clip(image, 0, 1) * 255.0).round().astype(np.int16)
+    """0..1 -> 0..255, as BasicSR writes images, in integers that can be subtracted."""
+    return from_unit(image, np.uint8).astype(np.int16)
 
 
 def agreement(runtime: str, ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> Agreement:

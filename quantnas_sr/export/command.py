@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from quantnas_sr.checkpoints import load_network, scale_of
+from quantnas_sr.checkpoints import scale_of
 from quantnas_sr.cost import count
 from quantnas_sr.cost.dry_run import in_one_line, name_of
 from quantnas_sr.cost.quantized import check_quantized
-from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.overflow import IN_FLOAT
 from quantnas_sr.deploy.packages import LITERT_RUNTIMES, RUNTIMES_OF, usable_runtimes
@@ -32,10 +31,10 @@ from quantnas_sr.export.modules import exportable
 from quantnas_sr.export.onnx_graph.adaptive_pooling import Kernel, kernels_of, multiple_of_export, plain_pooling
 from quantnas_sr.export.onnx_graph.refusals import check_runs, written_or_blamed
 from quantnas_sr.export.options import ExportOptions, check_path
-from quantnas_sr.export.rounded_outputs import round_outputs
-from quantnas_sr.export.sample_images import arrays, tensors
-from quantnas_sr.export.static_adq import calibrated, make_static, statistics
-from quantnas_sr.quantization import FULL_PRECISION, set_quantize
+from quantnas_sr.export.preparation import load_for_export, loss_of_symmetry, sized
+from quantnas_sr.export.rewrites.byte_images import ByteImages
+from quantnas_sr.export.sample_images import arrays
+from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
 from quantnas_sr.system.files import written_aside
@@ -45,8 +44,9 @@ from quantnas_sr.version import __version__
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-#: Number of calibration images: at most from a folder, and synthetic ones.
-_CALIBRATED, SYNTHETIC = 100, 8
+#: The runtime that checks symmetric files, and why the other one does not: OpenVINO (2026.4) changes signed integers
+#: where they are asked for as outputs too.
+_SIGNED, _SIGNED_ALONE = "onnxruntime", "its signed integers cannot be looked at"
 #: The feature that needs runtimes, for error messages.
 _CHECK = "the check of an exported file"
 
@@ -63,6 +63,7 @@ class Exported(NamedTuple):
         left_out: one line for each installed runtime that could not check the file.
         quantized_share: share of the multiply-adds that are computed with less than 32 bits, 0 to 1.
         limited: weights of a ``.tflite`` that were raised by 1, to the lowest one that it may have.
+        lost: what a symmetric file loses to the network as trained, in words; None if nothing.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Exported(NamedTuple):
     left_out: Sequence[str] = ()
     quantized_share: float = 0.0
     limited: int = 0
+    lost: Optional[str] = None
 
 
 def require_export() -> None:
@@ -96,6 +98,8 @@ def build_model(
     folds: bool = True,
     one_image: bool = False,
     kernels: Optional[Sequence[Kernel]] = None,
+    symmetric: bool = False,
+    size: Optional[Tuple[int, int]] = None,
 ) -> "ir.Model":
     """The graph of a network, as an `onnx_ir.Model`.
 
@@ -106,6 +110,8 @@ def build_model(
         folds: move operations from behind a pixel shuffle to before it, see `space_to_depth`.
         one_image: trace it for a batch of 1, see `graph.trace`.
         kernels: of its adaptive pooling, where they are known already, see `adaptive_pooling.kernels_of`.
+        symmetric: write signed activations, see `rewrites.symmetric`.
+        size: height and width of the only image that the graph is for; None for all sizes.
 
     Raises:
         OptionError: there is no such format.
@@ -118,14 +124,14 @@ def build_model(
 
     kernels = kernels_of(network) if kernels is None else kernels
     with plain_pooling(kernels):
-        model = trace(exportable(network, quantized), multiple_of_export(network, kernels), one_image)
+        model = trace(exportable(network, quantized), multiple_of_export(network, kernels), one_image, size)
     try:
         tidy(model)
         if folds:
             fold(model.graph)
         concatenate_integers(model.graph)
         tidy(model)
-        Lowering(model, weights_format).run()
+        Lowering(model, weights_format, isinstance(network, ByteImages), symmetric).run()
         tidy(model)
     except QuantNASError:
         raise
@@ -133,30 +139,6 @@ def build_model(
         what = f"{type(error).__name__}: {in_one_line(error)}"
         raise NetworkError(f"{name_of(network)}: its graph cannot be written in integers ({what})") from error
     return model
-
-
-def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) -> nn.Module:
-    """The network that is exported, in evaluation mode; the exported file must compute what it computes.
-
-    Args:
-        weights: the ``.pth`` of a derived network or of a `QuantizedArch`.
-        options: of the export.
-
-    Raises:
-        QuantNASError: the checkpoint or the calibration images cannot be used.
-    """
-    network = for_rgb(load_network(weights, options.param_key))
-    if not options.quantized:
-        set_quantize(network, False)
-    folder = options.calibration
-    if options.adq == "static":
-        if not is_dynamic(network):
-            raise OptionError(f"adq: {weights} has no ADQ or AdaDM whose deviation could be constant")
-        stds = calibrated(network, tensors(folder, None, _CALIBRATED)) if folder else statistics(network)
-        network = make_static(network, stds)
-    if options.outputs == "int8":
-        network = round_outputs(network, tensors(folder, None, _CALIBRATED if folder else SYNTHETIC))
-    return network
 
 
 def export(
@@ -196,7 +178,7 @@ def export(
     folder = options.images or options.calibration
     kernels = kernels_of(network)
     multiple = multiple_of_export(network, kernels)
-    crops = _divisible(list(arrays(folder)), multiple, folder)
+    crops = sized(list(arrays(folder)), multiple, options.size, folder)
     check_runs(network, torch.from_numpy(crops[0]))
     cost = count(network, crops[0].shape[2:])
     if options.quantized:
@@ -204,15 +186,20 @@ def export(
     metadata = _metadata(network, options, multiple, sorted({layer.bits for layer in cost.layers}))
 
     def write(one_image: bool) -> Exported:
-        model = build_model(network, options.quantized, options.weights_format, one_image=one_image, kernels=kernels)
+        from quantnas_sr.export.onnx_graph.opset import set_opset
+
+        how = {"one_image": one_image, "kernels": kernels, "symmetric": options.symmetric, "size": options.size}
+        model = build_model(network, options.quantized, options.weights_format, **how)
         model.producer_name, model.producer_version = "quantnas_sr", __version__
         model.metadata_props.update({METADATA_PREFIX + key: value for key, value in metadata.items()})
-        return _checked(network, model, Path(output), crops)
+        set_opset(model, options.opset)
+        return _checked(network, model, Path(output), crops, options.symmetric)
 
     share = cost.quantized_share if options.quantized else 0.0
     if suffix == ".tflite":
         return _checked_tflite(network, Path(output), crops, metadata)._replace(quantized_share=share)
-    return written_or_blamed(network, write)._replace(quantized_share=share)
+    lost = loss_of_symmetry(network, weights, options, crops) if options.symmetric else None
+    return written_or_blamed(network, write)._replace(quantized_share=share, lost=lost)
 
 
 def _agreements(
@@ -234,14 +221,6 @@ def _agreements(
         raise CheckError(f"{aside.name}: a runtime cannot run it ({line[0].strip()})") from error
 
 
-def _divisible(images: Sequence[np.ndarray], multiple: int, folder: Optional[str]) -> List[np.ndarray]:
-    """Images (1, 3, H, W) cropped to sides that a network takes."""
-    cropped = [x[..., : x.shape[2] // multiple * multiple, : x.shape[3] // multiple * multiple] for x in images]
-    if not all(image.size for image in cropped):
-        raise DataError(f"{folder}: an image is smaller than {multiple}x{multiple}, which the network needs")
-    return cropped
-
-
 def _metadata(network: nn.Module, options: ExportOptions, multiple: int, widths: Sequence[int]) -> Dict[str, str]:
     scale = scale_of(network)
     reach = halo(network, scale)
@@ -254,14 +233,22 @@ def _metadata(network: nn.Module, options: ExportOptions, multiple: int, widths:
         "genotype": _genotype(network),
         "adq": options.adq if is_dynamic(network) or options.adq == "static" else "",
         "outputs": options.outputs if options.quantized else "",
+        "io": options.io,
+        "size": options.static or "",
+        "symmetric": "yes" if options.symmetric else "",
         "command": options.command,
     }
 
 
-def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray]) -> Exported:
+def _checked(network: nn.Module, model: Any, output: Path, images: Sequence[np.ndarray], symmetric: bool) -> Exported:
     from quantnas_sr.export.onnx_graph.graph import write
 
     runtimes, left_out = usable_runtimes(_CHECK)
+    if symmetric:
+        if _SIGNED not in runtimes:
+            raise MissingExtraError("the check of a symmetric file", _SIGNED, "export")
+        left_out += [f"{runtime}: {_SIGNED_ALONE}" for runtime in runtimes if runtime != _SIGNED]
+        runtimes = [_SIGNED]
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
     packed = sum(_is_packed(node) for node in convolutions)
     agreements, others, size = _kept(network, lambda path: write(model, path), output, runtimes, images)
@@ -275,7 +262,7 @@ def _checked_tflite(
 
     scale, layers = scale_of(network), list(chain(network))
     if layers[0][1].quantize:
-        network, metadata = ByteNetwork(network), {**metadata, "outputs": "int8"}
+        network, metadata = ByteNetwork(network), {**metadata, "outputs": "int8", "io": "uint8"}
     content, runtimes = build(network, scale, metadata), LITERT_RUNTIMES
     pixels = [np.rint(image * 255) / np.float32(255) for image in images]
     agreements, others, size = _kept(network, lambda path: path.write_bytes(content), output, runtimes, pixels)
@@ -307,6 +294,7 @@ def _is_packed(convolution: Any) -> bool:
 
 
 def _genotype(network: nn.Module) -> str:
+    network = network.network if isinstance(network, ByteImages) else network
     return json.dumps(network.genotype.to_dict()) if isinstance(network, DerivedNetwork) else ""
 
 
@@ -325,6 +313,10 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
         command=shlex.join(["quantnas", *sys.argv[1:]]),
         outputs=args.outputs,
+        io=args.io,
+        static=args.static,
+        symmetric=args.symmetric,
+        opset=args.opset,
     )
     written = export(args.weights, args.output, options)
     if options.outputs == "int8" and not options.calibration:
@@ -333,6 +325,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"int4: {_packed(written)}")
     if written.limited:
         print(f"{written.limited} weights of {LOWEST_WEIGHT - 1} became {LOWEST_WEIGHT}, the lowest that TFLite allows")
+    if written.lost:
+        print(written.lost)
     for line in written.left_out:
         print(f"not checked: {line}")
     for agreement in written.agreements:

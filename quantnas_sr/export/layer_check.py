@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quantnas_sr.deploy.onnx_format import OUTPUT, Call
+from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT, Call
 from quantnas_sr.deploy.sessions import open_session
 from quantnas_sr.export.modules import pads_of
-from quantnas_sr.export.rounded_outputs import RoundedOutput, quantized_layers
+from quantnas_sr.export.rewrites.readers import quantized_layers
+from quantnas_sr.export.rounded_outputs import RoundedOutput
+from quantnas_sr.images.units import converted
 from quantnas_sr.quantization import QuantConv2d, Rounding
 
 #: Tolerance of the rounding check: in steps; and relative to the root mean square of the tensor, because the numbers
@@ -64,6 +66,7 @@ class LayerCheck:
         model = onnx.load(str(path))
         values = rounded_values(model.graph)
         names = list(dict.fromkeys(value for calls in values.values() for value in calls.values()))
+        names = [name for name in names if name not in (INPUT, OUTPUT)]
         for name in names:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
         return values, names, onnx.shape_inference.infer_shapes(model).SerializeToString()
@@ -74,7 +77,8 @@ class LayerCheck:
 
     def __call__(self, image: np.ndarray) -> Comparison:
         """Compare for one image (1, 3, H, W)."""
-        found = self._session(image)
+        given = converted(image, self._session.pixels)
+        found = {INPUT: given, **self._session(given)}
         layers: List[_Layer] = []
         wrong: List[str] = []
         with ExitStack() as hooks, torch.inference_mode():
@@ -84,7 +88,9 @@ class LayerCheck:
                 layers.append(_Layer(name, module, integers, wrong, self.edge))
                 hooks.enter_context(module.register_forward_pre_hook(layers[-1]))
             expected = self._network(torch.from_numpy(image)).numpy()
-        return Comparison(found[OUTPUT], expected, wrong, [layer.lacks for layer in layers if layer.lacks])
+        return Comparison(
+            converted(found[OUTPUT], image.dtype), expected, wrong, [layer.lacks for layer in layers if layer.lacks]
+        )
 
 
 def rounding_modules(network: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
@@ -182,7 +188,8 @@ class _Layer:
 
     def _centred(self, integers: np.ndarray, x: Tensor) -> Tensor:
         """The runtime's integers minus the zero point; space-to-depth, if any, is undone."""
-        theirs = torch.from_numpy(integers.astype(np.float32)) - self.rounding.zero_point
+        centred = integers.dtype == np.int8  # of a symmetric file, where 0 stands for 0
+        theirs = torch.from_numpy(integers.astype(np.float32)) - (0 if centred else self.rounding.zero_point)
         if theirs.ndim == 4 and theirs.shape[1] != x.shape[1]:
             block = x.shape[-1] // max(1, theirs.shape[-1])
             if block > 1 and theirs.shape[1] == x.shape[1] * block**2:

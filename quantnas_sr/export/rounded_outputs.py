@@ -7,24 +7,19 @@ floating point.
 """
 
 from contextlib import ExitStack
-from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
+from typing import Dict, Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from quantnas_sr.export.rewrites.readers import MOVES, quantized_layers, readers_of
 from quantnas_sr.mixed_precision.base_network import replace
-from quantnas_sr.quantization import FULL_PRECISION, QuantConv2d, Rounding
+from quantnas_sr.quantization import QuantConv2d, Rounding
 from quantnas_sr.quantization.calibration import RangeObserver
 
 BITS = 8
 #: Values of a tensor that are sampled from each image to choose the range of the tensor.
 _VALUES = 2**11
-#: Operations that preserve values: each result is a value that goes in, or (ReLU) 0.
-_MOVES = {torch.cat, torch.relu, torch.relu_, F.relu, F.pixel_shuffle, torch.pixel_shuffle, Tensor.relu, Tensor.relu_}
-#: Shape of the image with which the network is run to find out which layer reads which output.
-_SHOWN = (1, 3, 33, 41)
 
 
 class RoundedOutput(nn.Module):
@@ -58,81 +53,20 @@ class RoundedConv(nn.Module):
         return self.rounding(self.conv(x))
 
 
-def quantized_layers(network: nn.Module) -> Iterator[Tuple[str, QuantConv2d]]:
-    """Name and layer of every convolution that computes in integers."""
-    for name, layer in network.named_modules():
-        if isinstance(layer, QuantConv2d) and layer.bits != FULL_PRECISION and layer.quantize:
-            yield name, layer
-
-
-class _Readers(TorchFunctionMode):
-    """While active, finds the layers whose output is used unrounded, or rounded in different ways."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.real: Set[QuantConv2d] = set()
-        self._from: Dict[int, Set[QuantConv2d]] = {}
-        self._kept: List[Tensor] = []  # kept alive, because an id may be used again after its tensor is gone
-        self._depth = 0
-        self._rounded_to: Dict[QuantConv2d, Rounding] = {}
-
-    def enter_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...]) -> None:
-        """A hook before a layer computes."""
-        rounding = layer.input_quantizer.rounding()
-        for source in self._sources(inputs):
-            if layer.scales_channels or self._rounded_to.setdefault(source, rounding) != rounding:
-                self.real.add(source)
-        self._depth += 1
-
-    def leave_layer(self, layer: QuantConv2d, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
-        """A hook after a layer has computed."""
-        self._depth -= 1
-        self._note(output, {layer})
-
-    def end(self, output: Tensor) -> None:
-        """At the end of the network, whose output is not rounded."""
-        self.real |= self._sources((output,))
-
-    def _note(self, tensor: Tensor, sources: Set[QuantConv2d]) -> None:
-        self._kept.append(tensor)
-        self._from[id(tensor)] = sources
-
-    def _sources(self, values: Iterable[Any]) -> Set[QuantConv2d]:
-        found: Set[QuantConv2d] = set()
-        for value in values:
-            if isinstance(value, (list, tuple)):
-                found |= self._sources(value)
-            elif isinstance(value, Tensor):
-                found |= self._from.get(id(value), set())
-        return found
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        sources = set() if self._depth else self._sources((*args, *kwargs.values()))
-        result = function(*args, **kwargs)
-        if sources and function in _MOVES:
-            self._note(result, sources)
-        elif sources and isinstance(result, (Tensor, tuple, list)) and not isinstance(result, torch.Size):
-            self.real |= sources
-        return result
-
-
-@torch.no_grad()
 def real_outputs(network: nn.Module) -> Dict[str, QuantConv2d]:
     """The layers whose output is not rounded next: it is used unrounded, or rounded in different ways.
 
     Args:
         network: in evaluation mode.
     """
-    readers, layers = _Readers(), dict(quantized_layers(network))
-    with ExitStack() as hooks:
-        for layer in layers.values():
-            hooks.enter_context(layer.register_forward_pre_hook(readers.enter_layer))
-            hooks.enter_context(layer.register_forward_hook(readers.leave_layer))
-        with readers:
-            output = network(torch.rand(_SHOWN))
-        readers.end(output)
-    return {name: layer for name, layer in layers.items() if layer in readers.real}
+    readers, roundings = readers_of(network, MOVES), {}
+    real = set(readers.real)
+    for layer, calls in readers.reads.items():
+        rounding = layer.input_quantizer.rounding()
+        for source in set().union(*calls):
+            if layer.scales_channels or roundings.setdefault(source, rounding) != rounding:
+                real.add(source)
+    return {name: layer for name, layer in quantized_layers(network) if layer in real}
 
 
 @torch.no_grad()

@@ -57,6 +57,10 @@ class Upscaler:
     def _use(self) -> MemoryUse:
         return memory_use(self.network)
 
+    def _measures(self, pixels: int) -> bool:
+        """Whether the size of the tiles of an image of so many pixels depends on the measured memory use."""
+        return self.tile is None and self.network.size is None and pixels > SMALL
+
     def files(self, tasks: Sequence[UpscaleTask]) -> List[str]:
         """Upscale the images, then the videos, and go on after one that is broken.
 
@@ -80,7 +84,7 @@ class Upscaler:
 
     def _images(self, tasks: Sequence[UpscaleTask]) -> List[str]:
         sizes = [header.height * header.width if header else 0 for header in map(self._header, tasks)]
-        if self.tile is None and max(sizes) > SMALL:
+        if self._measures(max(sizes)):
             _ = self._use  # measured before an image takes memory
         broken = []
         with tqdm(total=sum(sizes), unit="px", unit_scale=True, disable=None) as bar:
@@ -145,7 +149,7 @@ class Upscaler:
 
     def _tile_for(self, pixels: np.ndarray, layout: Layout, target: Path) -> Tuple[int, int]:
         size = pixels.shape[:2]
-        if self.tile is not None or size[0] * size[1] <= SMALL:
+        if not self._measures(size[0] * size[1]):
             return tile_for(size, self.network, self.tile, None, self.memory)
         held = format_of(target).writer.held(layout) * layout.height * layout.width
         whole = pixels if pixels.base is None else pixels.base  # of an image without its alpha

@@ -11,7 +11,8 @@ from quantnas_sr.deploy.memory import DEFAULT_MEMORY, MemoryUse, amount
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
-from quantnas_sr.upscaling.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
+from quantnas_sr.images.tiles import USUAL_OVERLAP, Window, check_tile, largest_tile, smallest_tile, windows
+from quantnas_sr.images.units import WHITE, converted, from_unit, to_unit
 from quantnas_sr.upscaling.transparency import has_alpha, spread_colours
 from quantnas_sr.values.arguments import parse_memory, parse_positive
 
@@ -19,25 +20,8 @@ from quantnas_sr.values.arguments import parse_memory, parse_positive
 SMALL = 128 * 128
 #: Rows above and below a row that bicubic interpolation reads.
 _CUBIC = 2
-#: The largest value of each kind of pixel.
-_WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
 Progress = Callable[[int], object]
-
-
-def to_unit(pixels: np.ndarray) -> np.ndarray:
-    """uint8, uint16 or float32 -> float32 in 0..1; any shape."""
-    return pixels.astype(np.float32) / np.float32(_WHITE[pixels.dtype])
-
-
-def from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """float32 -> ``dtype``, clipped to 0..1 and rounded half to even, as BasicSR's ``tensor2img``; any shape."""
-    dtype = np.dtype(dtype)
-    clipped = np.clip(values, 0, 1)
-    if dtype.kind == "f":
-        return clipped
-    clipped *= np.float32(_WHITE[dtype])
-    return np.rint(clipped, out=clipped).astype(dtype)
 
 
 def upscale(
@@ -76,7 +60,7 @@ def upscale(
     memory = parse_memory(memory, "memory")
     network = network if isinstance(network, Network) else open_network(_file(network, scale))
     size = image.shape[:2]
-    use = None if tile or size[0] * size[1] <= SMALL else memory_use(network)
+    use = None if tile or network.size or size[0] * size[1] <= SMALL else memory_use(network)
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
     first, *others = bands
     return np.concatenate([first, *others]) if others else first
@@ -105,7 +89,7 @@ def check_image(image: np.ndarray) -> None:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or not 1 <= channels <= 4 or image.size == 0:
         raise DataError(f"an array of shape {image.shape} is no image. Allowed: (H, W), (H, W, 3) or (H, W, 4)")
-    if image.dtype not in _WHITE:
+    if image.dtype not in WHITE:
         raise DataError(f"pixels of type {image.dtype} cannot be upscaled. Allowed: uint8, uint16, float32")
 
 
@@ -128,8 +112,12 @@ def tile_for(
         bytes_per_line: bytes that each row of a tile takes beside its pixels.
 
     Raises:
-        OptionError: the tile or the memory is too small for the network.
+        OptionError: the tile or the memory is too small for the network, or it has a tile of its own.
     """
+    if network.size is not None:
+        if tile is not None:
+            raise OptionError(f"tile {tile}: this network's file is for tiles of {network.size[1]}x{network.size[0]}")
+        return size
     if tile is not None:
         if tile < max(size):
             check_tile(tile, overlap(network))
@@ -191,22 +179,35 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     """Upscale one tile and write the part of it that is kept, without alpha, to ``place``."""
     piece = image[rows.start : rows.stop, columns.start : columns.stop]
     colours = np.atleast_3d(piece)[..., : 3 if piece.ndim == 3 and piece.shape[2] > 2 else 1]
-    planes = np.broadcast_to(to_unit(colours).transpose(2, 0, 1)[None], (1, 3, *piece.shape[:2]))
+    given = converted(colours, network.pixels).transpose(2, 0, 1)[None]
+    planes = np.broadcast_to(given, (1, 3, *piece.shape[:2]))
     result = run_network(network, np.array(planes, order="C"))[0]
     s = network.scale
     kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
     large = result[:, kept[0], kept[1]]
     if colours.shape[2] == 3:
-        place[..., :3] = cv2.merge(list(from_unit(large, place.dtype)))
+        place[..., :3] = cv2.merge(list(_as_pixels(large, place.dtype)))
     else:
-        gray = from_unit(cv2.cvtColor(cv2.merge(list(large)), cv2.COLOR_RGB2GRAY), place.dtype)
+        gray = _as_pixels(cv2.cvtColor(cv2.merge(list(large)), cv2.COLOR_RGB2GRAY), place.dtype)
         place[..., 0] = gray if place.ndim == 3 else 0
         if place.ndim == 2:
             place[...] = gray
 
 
+def _as_pixels(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """What a network made, in floats or bytes, as pixels."""
+    return from_unit(values, dtype) if values.dtype.kind == "f" else converted(values, dtype)
+
+
 def run_network(network: Network, planes: np.ndarray) -> np.ndarray:
-    """Run a network on a tile, (1, 3, H, W) float32, and check what it makes: (1, 3, s*H, s*W), not clipped.
+    """Run a network on a tile and check what it makes.
+
+    Args:
+        network: the network.
+        planes: (1, 3, H, W), RGB, float32 in 0..1 or the network's own ``pixels``.
+
+    Returns:
+        (1, 3, s*H, s*W) of the same kind; floats are not clipped.
 
     Raises:
         DataError: the network fails.
@@ -218,12 +219,18 @@ def run_network(network: Network, planes: np.ndarray) -> np.ndarray:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise DataError(f"the network fails on a tile of {width}x{height} pixels ({reason})") from None
     expected = (1, 3, height * network.scale, width * network.scale)
-    if not isinstance(result, np.ndarray) or result.shape != expected or result.dtype.kind != "f":
+    if not isinstance(result, np.ndarray) or result.shape != expected or not _is_kind(result, planes):
         made = getattr(result, "shape", type(result).__name__)
-        raise DataError(f"the network makes {made} of a tile of {width}x{height} pixels, not {expected} in float")
+        raise DataError(
+            f"the network makes {made} of a tile of {width}x{height} pixels, not {expected} in {planes.dtype}"
+        )
     if not np.isfinite(result.sum()):
         raise DataError(f"the network makes numbers that are not finite of a tile of {width}x{height} pixels")
     return result
+
+
+def _is_kind(result: np.ndarray, planes: np.ndarray) -> bool:
+    return result.dtype == planes.dtype or result.dtype.kind == planes.dtype.kind == "f"
 
 
 def _alpha(image: np.ndarray, rows: Window, scale: int) -> np.ndarray:

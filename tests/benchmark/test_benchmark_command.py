@@ -154,7 +154,7 @@ def test_float_twin_and_integer_network_take_turns(plain, turns, tmp_path, capsy
 
 
 def test_every_form_of_adq_is_compared_with_the_float_twin_of_that_form(adq, turns, tmp_path, monkeypatch):
-    def export(weights, output, adq, quantized, outputs, command):
+    def export(weights, output, adq, quantized, outputs, io, command):
         name = "integer_int8" if outputs == "int8" else "integer" if quantized else "float"
         assert Path(output).stem == f"{name}_{adq}"
         return Exported(Path(output), [], 8, 1000)
@@ -176,13 +176,28 @@ def test_litert_has_files_of_its_own(turns, tmp_path, capsys):
     output = ["--repeats", 1, "--outputs", "float", "--output", tmp_path / "out"]
     assert run(network, "--threads", 2, "--sizes", "8x8", "--runtimes", *runtimes, *output) == 0
     each = [
-        (runtime, names) for runtime, names in zip(runtimes, [("float", "integer_int8")] * 2 + [("float", "integer")])
+        (runtime, names)
+        for runtime, names in zip(runtimes, [("float", "integer_int8_uint8")] * 2 + [("float", "integer")])
     ]
     assert [(runtime, name) for _, runtime, name, _ in turns] == [(r, name) for r, names in each for name in names]
     rows = json.loads((tmp_path / "out/benchmark.json").read_text())["rows"]
-    assert [row["file"] for row in rows[:2]] == ["float.tflite", "integer_int8.tflite"]
+    assert [row["file"] for row in rows[:2]] == ["float.tflite", "integer_int8_uint8.tflite"]
     assert rows[0]["theory"]["file_bytes"] > rows[1]["theory"]["file_bytes"]
     assert "litert 2." in capsys.readouterr().out
+
+
+def test_files_of_bytes_are_compared_with_the_same_float_twin(plain, turns, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "export", lambda weights, output, **options: Exported(Path(output), [], 8, 1000))
+    command = [plain, "--threads", 2, "--repeats", 1, "--sizes", "8x8", "--output", tmp_path]
+    assert run(*command, "--outputs", "float", "--io", "float", "uint8") == 0
+    assert [name for _, _, name, _ in turns] == ["float", "integer", "integer_uint8"] * len(installed_runtimes())
+    rows = table((tmp_path / "benchmark.md").read_text())
+    assert [row["network"] for row in rows[:3]] == [
+        "float baseline",
+        "integer, 8 bits",
+        "integer, 8 bits, uint8 images",
+    ]
+    assert {row["io"] for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]} == {"float", "uint8"}
 
 
 # --- what is refused
@@ -204,6 +219,7 @@ def complaint(capsys, *arguments):
         (["--runtimes", "openvinno"], "--runtimes: unknown runtime 'openvinno', did you mean 'openvino'?"),
         (["--adq", "statik"], "--adq: unknown form 'statik', did you mean 'static'? Allowed: dynamic, static"),
         (["--outputs", "int4"], "--outputs: unknown form 'int4', did you mean 'int8'? Allowed: float, int8"),
+        (["--io", "unit8"], "--io: unknown form 'unit8', did you mean 'uint8'? Allowed: float, uint8"),
         (["--threads", "0"], "--threads 0: not a positive number"),
         (["--repeats", "-1"], "--repeats -1: not a positive number"),
         (["--adq", "static"], "net.pth has no ADQ or AdaDM"),

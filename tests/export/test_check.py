@@ -22,8 +22,9 @@ from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import layer_check  # noqa: E402
 from quantnas_sr.export.check import TOLERANCE, Agreement, check  # noqa: E402
-from quantnas_sr.export.command import SYNTHETIC, build_model, export  # noqa: E402
+from quantnas_sr.export.command import build_model, export  # noqa: E402
 from quantnas_sr.export.layer_check import _off, rounded_values  # noqa: E402
+from quantnas_sr.export.preparation import SYNTHETIC  # noqa: E402
 from quantnas_sr.export.rounded_outputs import round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402
 
@@ -151,6 +152,7 @@ def test_wrong_integers_of_a_later_image_are_refused_and_named(network, path, mo
                 found[value] = found[value].astype(np.int16) + 2
             return found
 
+        run.pixels = session.pixels
         return run
 
     monkeypatch.setattr(layer_check, "open_session", open_session)

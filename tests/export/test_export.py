@@ -35,6 +35,7 @@ from quantnas_sr.export.modules import _node  # noqa: E402
 from quantnas_sr.export.onnx_graph.graph import trace  # noqa: E402
 from quantnas_sr.export.onnx_graph.lowering import Lowering  # noqa: E402
 from quantnas_sr.export.onnx_graph.space_to_depth import fold_both, fold_kernel  # noqa: E402
+from quantnas_sr.export.preparation import SYNTHETIC  # noqa: E402
 from quantnas_sr.export.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402
 from quantnas_sr.export.static_adq import StaticADQ, calibrated, make_static, statistics  # noqa: E402
@@ -156,7 +157,7 @@ def rounded_export(network, tmp_path, **options):
     """The exported file, and the network that PyTorch should compute it with."""
     path = tmp_path / "net.onnx"
     export(saved(network, tmp_path / "net.pth"), str(path), outputs="int8", **options)
-    return path, round_outputs(network, tensors(None, None, exporting.SYNTHETIC))
+    return path, round_outputs(network, tensors(None, None, SYNTHETIC))
 
 
 @pytest.mark.parametrize("arch", ["RFDN", "EDSR"])

@@ -11,8 +11,8 @@ from upscaling import ModuleNetwork, derived
 from quantnas_sr.deploy.memory import ASSUMED_BYTES_PER_PIXEL, MemoryUse
 from quantnas_sr.deploy.receptive_field import halo
 from quantnas_sr.errors import OptionError
+from quantnas_sr.images.tiles import largest_tile, windows
 from quantnas_sr.upscaling import upscale
-from quantnas_sr.upscaling.tiles import largest_tile, windows
 from quantnas_sr.values.arguments import parse_memory
 
 # Cutting

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from quantnas_sr.system.cpus import available_cpus
 
 
 class LiteRTSession(Session):
-    """A file in LiteRT. The first output is the image in real numbers; others are as they are in the file.
+    """A file in LiteRT.
 
     Tensors of images are (N, H, W, C) in the file and (N, C, H, W) here.
 
@@ -47,8 +47,11 @@ class LiteRTSession(Session):
         try:
             self._interpreter, self.metadata = opened(), metadata_of(content)
             (self._input,) = self._interpreter.get_input_details()
+            self.pixels = np.dtype(self._input["dtype"])
         except Exception as error:
             raise DataError(f"{path}: LiteRT cannot read it ({complaint(error)})") from None
+        if self.pixels not in (np.uint8, np.float32):
+            raise DataError(f"{path}: was not written by quantnas export")
         self._path, self._outputs, self._opened = path, outputs, opened
         self._shape: Tuple[int, ...] = ()
 
@@ -66,11 +69,9 @@ class LiteRTSession(Session):
             with _without_announcement():
                 interpreter.allocate_tensors()
             self._shape = image.shape
-        interpreter.set_tensor(index, _to_stored(image, self._input))
+        interpreter.set_tensor(index, image)
         interpreter.invoke()
-        first, *others = interpreter.get_output_details()
-        made = _to_real(interpreter.get_tensor(first["index"]), first)
-        return [made, *(interpreter.get_tensor(other["index"]) for other in others)]
+        return [interpreter.get_tensor(made["index"]) for made in interpreter.get_output_details()]
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._interpreter, self._shape = self._opened(), ()
@@ -96,21 +97,3 @@ def _without_announcement() -> Iterator[None]:
 
 #: Whether this process has used LiteRT.
 _announced = False
-
-
-def _to_stored(image: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Real numbers as a tensor of the file holds them."""
-    kind, (scale, zero_point) = tensor["dtype"], tensor["quantization"]
-    if not np.issubdtype(kind, np.integer):
-        return image.astype(kind)
-    limits, integers = np.iinfo(kind), np.rint(image / np.float32(scale))
-    return np.clip(integers + zero_point, limits.min, limits.max).astype(kind)
-
-
-def _to_real(stored: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    scale, zero_point = tensor["quantization"]
-    real = stored.astype(np.float32)
-    if np.issubdtype(stored.dtype, np.integer):
-        real -= np.float32(zero_point)
-        real *= np.float32(scale)
-    return real

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT, sealed
+from quantnas_sr.export.choices import OPSETS
 from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
 from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
 
-#: Version of the ONNX operators; 21 is the first with 4-bit integers and QuantizeLinear to them.
-OPSET = 21
 
-
-def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.Model:
+def trace(
+    network: nn.Module, multiple: int = 1, one_image: bool = False, size: Optional[Tuple[int, int]] = None
+) -> ir.Model:
     """The graph of a network in the form of `modules.exportable`, for any image size and, if possible, any batch size.
 
     If the network pads images to a multiple of some size, the padding is not in the graph: the caller has to pad.
@@ -26,6 +26,7 @@ def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.
         multiple: the number that must divide the sides of its images.
         one_image: trace for a batch size of 1. This is also done if the network computes with the batch size, as window
             attention does, and cannot be traced otherwise.
+        size: height and width of the only image that the graph is for, one at a time; None for all sizes.
 
     Returns:
         A model with the input and output of `deploy.onnx_format`.
@@ -33,10 +34,12 @@ def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.
     Raises:
         NetworkError: it cannot be traced or converted, or not for images of all sizes; one line, where and why.
     """
+    if size is not None:
+        return _of_one_size(network, size)
     if not one_image:
         check_runs(network, torch.rand(1, 3, *traced_size(multiple)))
     try:
-        model = _traced(network, (1 if one_image else 2, 3, *traced_size(multiple)))
+        model = _traced(network, (1 if one_image else 2, 3, *traced_size(multiple)), (2, 3) if one_image else (0, 2, 3))
     except Exception as error:
         if one_image or not is_about_sizes(error):
             raise refusal(network, error) from error
@@ -48,16 +51,24 @@ def trace(network: nn.Module, multiple: int = 1, one_image: bool = False) -> ir.
     return model
 
 
-def _traced(network: nn.Module, shape: Tuple[int, ...]) -> ir.Model:
-    free = torch.export.Dim.DYNAMIC
+def _of_one_size(network: nn.Module, size: Tuple[int, int]) -> ir.Model:
+    check_runs(network, torch.rand(1, 3, *size))
+    try:
+        return _traced(network, (1, 3, *size), ())
+    except Exception as error:
+        raise refusal(network, error) from error
+
+
+def _traced(network: nn.Module, shape: Tuple[int, ...], free: Sequence[int]) -> ir.Model:
+    """Trace for images of a shape, of which the numbers at the places ``free`` are arbitrary."""
     names = {"input_names": [INPUT], "output_names": [OUTPUT]}
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
             (torch.rand(shape),),
             dynamo=True,
-            dynamic_shapes=({2: free, 3: free} if shape[0] == 1 else {0: free, 2: free, 3: free},),
-            opset_version=OPSET,
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),) if free else None,
+            opset_version=OPSETS[-1],
             optimize=True,
             verbose=False,
             **names,

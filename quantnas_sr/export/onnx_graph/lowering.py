@@ -12,10 +12,13 @@ import onnx_ir as ir
 from quantnas_sr.deploy.onnx_format import Call
 from quantnas_sr.export.modules import DOMAIN
 from quantnas_sr.export.onnx_graph.graph import Editor, array_of, replace
+from quantnas_sr.export.rewrites.byte_images import BYTES
 from quantnas_sr.quantization import Rounding
 
 #: Attributes of our ``Conv`` that ONNX's does not have.
 _NOT_OF_ONNX = {"bits", "layer", "call"}
+#: Operators that only move numbers, and how many of their inputs are moved; None for all of them.
+_MOVERS = {"DepthToSpace": None, "Concat": None, "Gather": 1}
 #: Operators that a runtime may compute in one kernel with the addition before and the rounding after them.
 _ALONE = {"Relu", "LeakyRelu", "PRelu", "Clip", "Div"}
 
@@ -60,11 +63,16 @@ class Lowering:
     Args:
         model: from `graph.trace`; it is changed.
         weights_format: ``int8``, or ``int4`` for packed weights where they have at most 4 bits.
+        byte_images: the image that comes in and the one that goes out are bytes, see `rewrites.byte_images`.
+        symmetric: activations are signed integers with the zero point 0, biases floats, see `rewrites.symmetric`.
     """
 
-    def __init__(self, model: ir.Model, weights_format: str = "int8") -> None:
+    def __init__(
+        self, model: ir.Model, weights_format: str = "int8", byte_images: bool = False, symmetric: bool = False
+    ) -> None:
         self.model, self.graph = model, model.graph
         self.packs = weights_format == "int4"
+        self.byte_images, self.symmetric = byte_images, symmetric
         self.rounded: Dict[ir.Value, Tuple[ir.Value, Rounding]] = {}
         self.real: Dict[ir.Value, ir.Value] = {}
         #: Integer weights: the calls of a layer share one.
@@ -89,9 +97,13 @@ class Lowering:
         self.model.opset_imports.pop(DOMAIN, None)
 
     def _outputs(self) -> None:
-        """Let the graph return real numbers in place of integers."""
+        """Let the graph return real numbers in place of integers, or the bytes of an image."""
         for output in list(self.graph.outputs):
-            if output in self.rounded:
+            if output in self.rounded and self.byte_images:
+                integers, _ = self.rounded[output]
+                integers.shape, integers.dtype = output.shape, ir.DataType.UINT8
+                replace(output.producer(), integers)
+            elif output in self.rounded:
                 shape, dtype = output.shape, output.dtype
                 last = list(self.graph)[-1]
                 editor = Editor(self.graph, last)
@@ -102,33 +114,54 @@ class Lowering:
                 real.shape, real.dtype = shape, dtype
 
     def _quantize(self, node: ir.Node, editor: Editor) -> None:
-        rounding, x = _rounding_of(node), self._real(node.inputs[0], editor)
-        if rounding.bits != rounding.storage_bits:  # the integer type has other limits than the quantizer
-            if rounding.bits < 8 and _sums_integers(x.producer()):
-                # Rounding first and clipping afterwards is equal, and lets runtimes compute convolutions in integers.
+        rounding, (value,) = _rounding_of(node), node.inputs
+        if self._has_bytes(value, rounding):
+            value.dtype = ir.DataType.UINT8
+            self.rounded[node.outputs[0]] = value, rounding
+        elif value in self.rounded and self.rounded[value][1] == rounding:
+            self.rounded[node.outputs[0]] = self.rounded[value]
+        else:
+            integers = self._rounded(self._real(value, editor), rounding, editor)
+            if "layer" in node.attributes:
+                integers.producer().name = _call_of(node).node_name
+            self.rounded[node.outputs[0]] = integers, rounding
+
+    def _has_bytes(self, value: ir.Value, rounding: Rounding) -> bool:
+        """Whether a value that is rounded is the image, whose bytes are what it is rounded to."""
+        return self.byte_images and value.is_graph_input() and rounding == BYTES
+
+    def _rounded(self, x: ir.Value, rounding: Rounding, editor: Editor) -> ir.Value:
+        """The integers of real numbers; the integer type may have wider limits than the quantizer."""
+        low, high = -rounding.zero_point, rounding.highest - rounding.zero_point
+        if self.symmetric:
+            wider = (low, high) != (-128, 127)
+        else:
+            wider = rounding.bits != rounding.storage_bits
+            if wider and rounding.bits < 8 and _sums_integers(x.producer()):
+                # Clipping integers leaves the convolution and its rounding together, which runtimes compute as one.
                 integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
-                x = editor.add("DequantizeLinear", [integers, *self._parameters(rounding, editor)])
+                ends = [editor.constant(np.array(end, np.uint8), "end") for end in (0, rounding.highest)]
+                return editor.add("Clip", [integers, *ends])
+        if wider:
             # The limits lie a quarter of a step beyond the last integers, to which they are rounded: OpenVINO clips
             # bytes, and truncates a limit that is slightly less than an integer.
-            ends = -rounding.zero_point - 0.25, rounding.highest - rounding.zero_point + 0.25
-            constants = [editor.constant(np.array(end * rounding.step, np.float32), "end") for end in ends]
-            x = editor.add("Clip", [x, *constants])
-        integers = editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
-        if "layer" in node.attributes:
-            integers.producer().name = _call_of(node).node_name
-        self.rounded[node.outputs[0]] = integers, rounding
+            limits = [np.array(end * rounding.step, np.float32) for end in (low - 0.25, high + 0.25)]
+            x = editor.add("Clip", [x, *(editor.constant(limit, "end") for limit in limits)])
+        return editor.add("QuantizeLinear", [x, *self._parameters(rounding, editor)])
 
     def _parameters(self, rounding: Rounding, editor: Editor) -> List[ir.Value]:
         step = editor.constant(np.array(rounding.step, np.float32), "step")
-        return [step, editor.constant(np.array(rounding.zero_point, f"uint{rounding.storage_bits}"), "zero_point")]
+        zero_point = np.array(0, np.int8) if self.symmetric else _zero_point_of(rounding)
+        return [step, editor.constant(zero_point, "zero_point")]
 
     def _moves(self, node: ir.Node, editor: Editor) -> None:
         """Let operators that only move numbers move the integers; all others get real numbers."""
-        roundings = {self.rounded[value][1] for value in node.inputs if value in self.rounded}
-        everything = all(value in self.rounded for value in node.inputs)
-        if node.op_type in ("DepthToSpace", "Concat") and everything and len(roundings) == 1:
-            integers = [self.rounded[value][0] for value in node.inputs]
-            moved = editor.add(node.op_type, integers, **dict(node.attributes))
+        data = node.inputs[: _MOVERS.get(node.op_type)]
+        roundings = {self.rounded[value][1] for value in data if value in self.rounded}
+        everything = all(value in self.rounded for value in data)
+        if node.op_type in _MOVERS and everything and len(roundings) == 1:
+            inputs = [*(self.rounded[value][0] for value in data), *node.inputs[len(data) :]]
+            moved = editor.add(node.op_type, inputs, **dict(node.attributes))
             self.rounded[node.outputs[0]] = moved, roundings.pop()
             return
         real = self._apart if node.op_type == "Add" and _is_rounded_next(node) else self._real
@@ -142,7 +175,14 @@ class Lowering:
         kernel, and loses the first rounding; it does not where the rounded output is read twice.
         """
         real = self._real(value, editor)
-        return editor.add("Max", [real, real]) if value in self.rounded else real
+        return editor.add("Max", [real, real]) if value in self.rounded and not self._is_image(value) else real
+
+    def _is_image(self, value: ir.Value) -> bool:
+        """Whether rounded numbers are those of the image, which no node rounds."""
+        integers, _ = self.rounded[value]
+        while integers.producer() is not None and integers.producer().op_type in _MOVERS:
+            integers = integers.producer().inputs[0]
+        return integers.is_graph_input()
 
     def _real(self, value: ir.Value, editor: Editor) -> ir.Value:
         """The value as real numbers."""
@@ -179,6 +219,8 @@ class Lowering:
         """The bias, in 32-bit integers if a multiple of the input step times the weight step (see `QuantConv2d`)."""
         units = array_of(scale) * np.float32(step)
         integers = (array_of(bias).astype(np.float64) / units).round()
+        if self.symmetric:  # TensorRT has no DequantizeLinear of 32 bits
+            return bias
         if not np.allclose(integers * units, array_of(bias), rtol=1e-6, atol=0) or np.abs(integers).max() >= 2**31:
             return bias
         values = editor.constant(integers.astype(np.int32), bias.name)
@@ -237,6 +279,10 @@ class Lowering:
 def _call_of(node: ir.Node) -> Call:
     """Which call of which layer a node of `modules` computes."""
     return Call(node.attributes["layer"].as_string(), node.attributes["call"].as_int())
+
+
+def _zero_point_of(rounding: Rounding) -> np.ndarray:
+    return np.array(rounding.zero_point, f"uint{rounding.storage_bits}")
 
 
 def _is_rounded_next(node: ir.Node) -> bool:

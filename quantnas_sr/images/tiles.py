@@ -1,6 +1,8 @@
 """Cuts an image into tiles whose results, put together, are the result for the whole image."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
 
 from quantnas_sr.errors import OptionError
 
@@ -20,11 +22,12 @@ class Window(NamedTuple):
     keep_stop: int
 
 
-def windows(length: int, tile: int, halo: int) -> List[Window]:
+def windows(length: int, tile: int, halo: int, whole: bool = False) -> List[Window]:
     """Windows of equal length, at most ``tile``, whose kept parts cover an axis of ``length`` pixels once.
 
     Each kept part has ``halo`` pixels on both sides, except at the ends of the axis, where the network pads as it does
-    for the whole image. The number of windows is the smallest possible, and their length the shortest for that number.
+    for the whole image. The number of windows is the smallest possible, and their length the shortest for that number;
+    with ``whole`` it is ``tile``.
 
     >>> windows(10, 6, 1)
     [Window(start=0, stop=6, keep_start=0, keep_stop=5), Window(start=4, stop=10, keep_start=5, keep_stop=10)]
@@ -36,7 +39,7 @@ def windows(length: int, tile: int, halo: int) -> List[Window]:
         return [Window(0, length, 0, length)]
     check_tile(tile, halo)
     count = -(-(length - 2 * halo) // (tile - 2 * halo))
-    tile = -(-(length + 2 * halo * (count - 1)) // count)
+    tile = tile if whole else -(-(length + 2 * halo * (count - 1)) // count)
     found, kept = [], 0
     while kept < length:
         start = min(max(0, kept - halo), length - tile)
@@ -44,6 +47,29 @@ def windows(length: int, tile: int, halo: int) -> List[Window]:
         found.append(Window(start, start + tile, kept, keep_stop))
         kept = keep_stop
     return found
+
+
+def run_in_tiles(
+    network: Callable[[np.ndarray], np.ndarray], x: np.ndarray, size: Tuple[int, int], halo: int, scale: int
+) -> np.ndarray:
+    """The output for an image that is at least as large as the only size that a network takes.
+
+    Args:
+        network: (1, C, H, W) -> (1, C', s*H, s*W) for this size.
+        x: (1, C, h, w).
+        size: height and width of the tiles.
+        halo: see `windows`.
+        scale: s.
+    """
+    across = windows(x.shape[3], size[1], halo, whole=True)
+
+    def made(rows: Window, columns: Window) -> np.ndarray:
+        tile = network(np.ascontiguousarray(x[:, :, rows.start : rows.stop, columns.start : columns.stop]))
+        kept = [slice((w.keep_start - w.start) * scale, (w.keep_stop - w.start) * scale) for w in (rows, columns)]
+        return tile[:, :, kept[0], kept[1]]
+
+    bands = windows(x.shape[2], size[0], halo, whole=True)
+    return np.concatenate([np.concatenate([made(rows, one) for one in across], axis=3) for rows in bands], axis=2)
 
 
 def check_tile(tile: int, halo: int) -> None:

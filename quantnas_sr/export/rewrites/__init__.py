@@ -1,0 +1,1 @@
+"""What an export changes in a network before it is traced; PyTorch computes the changed network too."""
