@@ -2,9 +2,10 @@
 
     python benchmarks/torture/memory.py [--minutes 60] [--options search_plain_x4.yml] [--out FOLDER]
 
-It validates, writes checkpoints and logs to TensorBoard all the while. Its memory, once a second, is that of all its
-processes; a page that several of them share counts once (PSS). Compared are the medians of the fifth and of the last
-minute. Then it is stopped by SIGTERM. Exit code 1 if it has grown by more than 2 %, 0 otherwise. Linux only.
+It validates, writes checkpoints and logs to TensorBoard all the while. Its memory is looked at once a second, without
+what is mapped from files. Compared are the medians of the fifth and of the last minute. Its data loaders are forked
+from it anew in every epoch; theirs is printed beside it. Then it is stopped by SIGTERM. Exit code 1 if it has grown by
+more than 2 %, 0 otherwise. Linux only.
 """
 
 import argparse
@@ -62,9 +63,9 @@ def family(process: int) -> Iterator[int]:
 
 
 def memory_of(process: int) -> int:
-    """Bytes of a process and all that descend from it, without what is mapped from files; swapped ones count, too."""
-    lines = [line for member in family(process) for line in _read(Path(f"/proc/{member}/smaps_rollup")).splitlines()]
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("Pss_Anon:", "SwapPss:")))
+    """Bytes of a process, shared with others or not, without what is mapped from files; swapped ones count, too."""
+    lines = _read(Path(f"/proc/{process}/smaps_rollup")).splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("Anonymous:", "Swap:")))
 
 
 def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
@@ -79,7 +80,8 @@ def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
             seen.append(memory_of(process.pid))
             time.sleep(1)
         medians.append(statistics.median(seen))
-        print(f"| {len(medians)} | {medians[-1] / 2**20:.1f} |", flush=True)
+        started = [memory_of(child) / 2**20 for child in family(process.pid)][1:]
+        print(f"| {len(medians)} | {medians[-1] / 2**20:.1f} | {', '.join(f'{m:.0f}' for m in started)} |", flush=True)
     return medians
 
 
@@ -98,7 +100,7 @@ def main() -> int:
         options = project.write("long.yml", project.options(args.options, LONG))
         command = [sys.executable, str(ROOT / "quantnas_sr/train.py"), "-opt", options]
         log = (project.folder / "long.log").open("wb")
-        print("| minute | MiB |\n|---|---|")
+        print("| minute | search, MiB | its data loaders, MiB |\n|---|---|---|")
         with (
             log,
             subprocess.Popen(
