@@ -73,8 +73,8 @@ def watched(process: "subprocess.Popen[bytes]", minutes: int) -> List[float]:
     medians: List[float] = []
     begin = time.monotonic()
     while len(medians) < minutes:
-        seen = []
-        while time.monotonic() < begin + 60 * (len(medians) + 1):
+        seen: List[int] = []
+        while not seen or time.monotonic() < begin + 60 * (len(medians) + 1):
             if process.poll() is not None:
                 raise SystemExit(f"the search ended with exit code {process.returncode}")
             seen.append(memory_of(process.pid))
