@@ -85,9 +85,9 @@ def complaint(error: Exception) -> str:
     return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
-def _kind(said: str) -> np.dtype:
-    """The kind of numbers that a runtime says an input has."""
-    return np.dtype(np.uint8 if said in ("uint8_t", "u8", "tensor(uint8)") else np.float32)
+def _kind(said: Sequence[str]) -> np.dtype:
+    """The kind of numbers of the first input, by what a runtime says of all; there are files without one."""
+    return np.dtype(np.uint8 if said and said[0] in ("uint8_t", "u8", "tensor(uint8)") else np.float32)
 
 
 class OpenVINOSession(Session):
@@ -108,7 +108,7 @@ class OpenVINOSession(Session):
             self.metadata = dict(self._model.get_rt_info(["framework"]).value) if known else {}
         except Exception as error:
             raise DataError(f"{path}: OpenVINO cannot read it ({complaint(error)})") from None
-        self.pixels = _kind(self._model.inputs[0].get_element_type().to_string())
+        self.pixels = _kind([given.get_element_type().to_string() for given in self._model.inputs])
         # Some processors would otherwise compute in bfloat16, which changes the pixels.
         self._options: Dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.in_float = may_overflow(self._model) and openvino_overflows()
@@ -166,7 +166,7 @@ class OnnxRuntimeSession(Session):
             self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:
             raise DataError(f"{path}: ONNX Runtime cannot read it ({complaint(error)})") from None
-        self.pixels = _kind(self._session.get_inputs()[0].type)
+        self.pixels = _kind([given.type for given in self._session.get_inputs()])
         self._outputs, self._opened = outputs, opened
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
