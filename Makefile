@@ -40,4 +40,5 @@ $(INSTALLED): setup.py pyproject.toml install_basicsr.py Makefile
 	$(PIP) install 'torch>=2.4' 'torchvision>=0.19'
 	.venv/bin/python install_basicsr.py
 	$(PIP) install --no-build-isolation -e '.[$(EXTRAS)]'
+	.venv/bin/python -m compileall -q quantnas_sr  # which pip does to what does not stay in place
 	touch $@
