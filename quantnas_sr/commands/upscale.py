@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--codec",
-        help="codec of videos: h264, hevc, av1, vp9, ffv1, prores (default: h264, hevc for 10 bits; in .webm vp9, av1)",
+        help="codec of videos: h264, hevc, av1, vp9, ffv1, prores (default: h264, av1 for 10 bits; in .webm vp9, av1)",
     )
     parser.add_argument(
         "--crf",

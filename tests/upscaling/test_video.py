@@ -162,7 +162,10 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert result.pixels == "yuv420p10le" and (result.frames[0][0] == enlarged(planes)[0]).all()
     assert (result.primaries, result.transfer, result.matrix, result.range) == (9, 16, 9, 1)
     result = upscale(source, tmp_path / "b.mp4", encoding=Encoding())
-    assert (result.codec, result.pixels, result.transfer) == ("hevc", "yuv420p10le", 16)
+    assert ("av1" in result.codec or "dav1d" in result.codec) and (result.pixels, result.transfer) == (
+        "yuv420p10le",
+        16,
+    )
     tiled = upscale(source, tmp_path / "c.mkv", encoding=Encoding("ffv1"), tile=9)
     assert (tiled.frames[1][0] == enlarged(planes)[0]).all()
 
@@ -346,7 +349,7 @@ def test_a_film_that_was_taken_upright_is_upright(tmp_path, turns):
     assert result.aspect == (Fraction(15, 16) if turns % 2 else Fraction(16, 15))
 
 
-@pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9", "ffv1"])
+@pytest.mark.parametrize("name", ["h264", "av1", "vp9", "ffv1"])
 def test_codecs_go_in_and_out(tmp_path, name, capfd):
     there = [encoder.name for encoder in CODECS[name] if encoder.name in av.codecs_available]
     if not there:

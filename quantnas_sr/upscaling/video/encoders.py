@@ -50,7 +50,8 @@ _HELD = {
 #: Codecs for a format of files, the one that is taken first: for 8 bits, and for more.
 _PREFERRED = {
     "webm": (("vp9", "av1"), ("av1", "vp9")),
-    "": (("h264", "hevc", "av1", "vp9", "ffv1"), ("hevc", "av1", "h264", "ffv1")),
+    # FFmpeg's writer of .mp4 and .mkv refuses some headers of HEVC at random (7.1 to 8.0, seen with PyAV 17 and 18).
+    "": (("h264", "av1", "hevc", "vp9", "ffv1"), ("av1", "hevc", "h264", "ffv1")),
 }
 
 
