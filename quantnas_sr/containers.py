@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from quantnas_sr.errors import CheckpointError
+from quantnas_sr.errors import CheckpointError, printable
 
 #: Bytes of the part that says what there is, without the values.
 _LONGEST_PICKLE = 2**26
@@ -69,7 +69,9 @@ def _check_pickle(stream: BinaryIO) -> bool:
         for opcode, argument, position in pickletools.genops(stream):
             names = str(argument).split() if opcode.name == "GLOBAL" else []
             if any(name in _REFUSED for name in names):
-                raise CheckpointError(f"it holds {'.'.join(names)}, and only tensors and plain data are loaded")
+                raise CheckpointError(
+                    f"it holds {printable('.'.join(names))}, and only tensors and plain data are loaded"
+                )
             tuples += opcode.name.startswith("TUPLE")
             if tuples > _MOST_TUPLES or (position or 0) - start > _LONGEST_PICKLE:
                 raise CheckpointError("it says more of its values than a network could have")

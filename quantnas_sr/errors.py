@@ -79,6 +79,15 @@ class MissingExtraError(QuantNASError):
         super().__init__(f"{feature} needs {package}: pip install 'quantnas_sr[{extra}]'")
 
 
+def printable(text: str) -> str:
+    """A text that an error names, with its control characters by their codes, so that it stays on one line.
+
+    >>> print(printable("a\\nb"))
+    a\\nb
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def nearest(word: object, allowed: Iterable[str]) -> Optional[str]:
     """The allowed word that ``word`` was most probably meant to be, or None when nothing resembles it."""
     by_lower_case = {str(entry).lower(): str(entry) for entry in allowed}

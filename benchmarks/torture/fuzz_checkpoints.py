@@ -147,7 +147,7 @@ def odd_tensor(rng: Random, state: Dict[str, Any]) -> None:
         lambda: torch.nn.Parameter(value.float()),
         lambda: {name: value},
         lambda: [value],
-        lambda: value.repeat(2, *[1] * (value.dim() - 1)) if value.dim() else value,
+        lambda: value.repeat(2, *[1] * (value.dim() - 1)) if value.dim() and value.numel() < 10**6 else value,
     ]
     chance = rng.random()
     if chance < 0.75:

@@ -115,7 +115,7 @@ def _mutate(rng: Random, holder: Any, key: Any, data: Any, found: List[Tuple[Any
         holder[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(holder[key])
     elif isinstance(holder[key], (int, float)) and not isinstance(holder[key], bool):
         value = holder[key]
-        holder[key] = rng.choice((value + 1, -value, value * 1000, value / 7, str(value)))
+        holder[key] = rng.choice((value + 1, -value, value * 1000, value // 7, str(value)))
     else:
         holder[key] = [holder[key]]
 

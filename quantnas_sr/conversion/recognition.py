@@ -10,7 +10,7 @@ from torch import Tensor
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.bounds import MOST_WEIGHTS, bounded, most_weights_of
 from quantnas_sr.checkpoints import describes_network, load_arch, network_of
-from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError
+from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError, printable
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.pth import check_state, key_of, read_pth
@@ -87,7 +87,7 @@ def _by_spandrel(path: Path, state: Any = None) -> Recognized:
         ) from None
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: cannot be read as a network ({line[:200]})") from None
+        raise CheckpointError(f"{path}: cannot be read as a network ({printable(line[:200])})") from None
     network, name = found.model, type(found.model).__name__
     if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose != "SR":
         raise NetworkError(f"{path}: {name} is a network for something else than super-resolution")

@@ -2,7 +2,7 @@
 
 from typing import Iterable, Tuple
 
-from quantnas_sr.errors import DataError
+from quantnas_sr.errors import DataError, printable
 
 ROOTS = ("dataroot_gt", "dataroot_lq")
 NAMED_IN_ERRORS = 3
@@ -17,7 +17,7 @@ SizedPair = Tuple[str, Size, Size]
 
 def shortened(text: str) -> str:
     """A name or a line for an error, without its end where it is too long to be read."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    text = printable(text)
     return text if len(text) <= LONGEST_IN_ERRORS else f"{text[:LONGEST_IN_ERRORS]}..."
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quantnas_sr.bounds import bounded
-from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.errors import OptionError, printable, unknown
 from quantnas_sr.registration import ARCH_REGISTRY, SUFFIX, is_ours
 from quantnas_sr.values.kinds import shown
 from quantnas_sr.values.signatures import check_arguments
@@ -73,7 +73,9 @@ def as_trained(arch: Any, module: Optional[str]) -> Any:
         ours = name.removesuffix(SUFFIX) + SUFFIX
         return {**arch, "type": ours} if ours in ARCH_REGISTRY else arch
     if is_ours(ARCH_REGISTRY.find(name)):
-        raise OptionError(f"arch: {name} of {module} was trained, and that is not imported here, only ours")
+        raise OptionError(
+            f"arch: {printable(name)} of {printable(module)} was trained, and that is not imported here, only ours"
+        )
     return arch
 
 

@@ -16,6 +16,7 @@ from quantnas_sr.checkpoints import load_network
 from quantnas_sr.compat import models
 from quantnas_sr.conversion.recognition import recognize
 from quantnas_sr.errors import CheckpointError, OptionError, QuantNASError
+from quantnas_sr.mixed_precision.base_network import as_trained
 from quantnas_sr.mixed_precision.nameable import nameable
 from quantnas_sr.options.described import network_of_file
 from quantnas_sr.pth import data_in, read_pth
@@ -194,3 +195,9 @@ def test_a_genotype_has_bounds_that_are_checked_before_anything_is_built(change,
 def test_a_description_without_values_is_none():
     sparse = torch.zeros(4, dtype=torch.uint8).to_sparse()
     assert [data_in(extra) for extra in (sparse, torch.zeros(4, dtype=torch.uint8, device="meta"), 5)] == [None] * 3
+
+
+def test_names_out_of_a_file_stay_on_one_line():
+    with pytest.raises(OptionError, match=r"arch: ESPCN of a\\nb was trained") as error:
+        as_trained({"type": "ESPCN"}, "a\nb")
+    assert "\n" not in str(error.value)
