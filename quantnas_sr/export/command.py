@@ -34,6 +34,7 @@ from quantnas_sr.export.options import ExportOptions, check_path
 from quantnas_sr.export.preparation import load_for_export, loss_of_symmetry, sized
 from quantnas_sr.export.rewrites.byte_images import ByteImages
 from quantnas_sr.export.sample_images import arrays
+from quantnas_sr.images.units import from_unit, to_unit
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
@@ -264,7 +265,7 @@ def _checked_tflite(
     if layers[0][1].quantize:
         network, metadata = ByteNetwork(network), {**metadata, "outputs": "int8", "io": "uint8"}
     content, runtimes = build(network, scale, metadata), LITERT_RUNTIMES
-    pixels = [np.rint(image * 255) / np.float32(255) for image in images]
+    pixels = [to_unit(from_unit(image, np.uint8)) for image in images]
     agreements, others, size = _kept(network, lambda path: path.write_bytes(content), output, runtimes, pixels)
     return Exported(output, agreements, len(layers), size, 0, others, limited=getattr(network, "limited", 0))
 

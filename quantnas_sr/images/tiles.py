@@ -21,6 +21,10 @@ class Window(NamedTuple):
     keep_start: int
     keep_stop: int
 
+    def kept(self, scale: int) -> slice:
+        """Where the kept part is in the upscaled tile."""
+        return slice((self.keep_start - self.start) * scale, (self.keep_stop - self.start) * scale)
+
 
 def windows(length: int, tile: int, halo: int, whole: bool = False) -> List[Window]:
     """Windows of equal length, at most ``tile``, whose kept parts cover an axis of ``length`` pixels once.
@@ -65,8 +69,7 @@ def run_in_tiles(
 
     def made(rows: Window, columns: Window) -> np.ndarray:
         tile = network(np.ascontiguousarray(x[:, :, rows.start : rows.stop, columns.start : columns.stop]))
-        kept = [slice((w.keep_start - w.start) * scale, (w.keep_stop - w.start) * scale) for w in (rows, columns)]
-        return tile[:, :, kept[0], kept[1]]
+        return tile[:, :, rows.kept(scale), columns.kept(scale)]
 
     bands = windows(x.shape[2], size[0], halo, whole=True)
     return np.concatenate([np.concatenate([made(rows, one) for one in across], axis=3) for rows in bands], axis=2)

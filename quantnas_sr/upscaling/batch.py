@@ -15,7 +15,7 @@ from quantnas_sr.images.header import Header, read_header
 from quantnas_sr.images.limits import MOST_PIXELS
 from quantnas_sr.images.metadata import Metadata
 from quantnas_sr.images.picture import read_picture
-from quantnas_sr.upscaling.pixels import SMALL, memory_use, tile_for, upscaled_bands
+from quantnas_sr.upscaling.pixels import SMALL, measures, memory_use, tile_for, upscaled_bands
 from quantnas_sr.upscaling.tasks import UpscaleTask
 from quantnas_sr.upscaling.transparency import spread_colours
 from quantnas_sr.upscaling.video.encoders import USUAL, Encoding
@@ -57,10 +57,6 @@ class Upscaler:
     def _use(self) -> MemoryUse:
         return memory_use(self.network)
 
-    def _measures(self, pixels: int) -> bool:
-        """Whether the size of the tiles of an image of so many pixels depends on the measured memory use."""
-        return self.tile is None and self.network.size is None and pixels > SMALL
-
     def files(self, tasks: Sequence[UpscaleTask]) -> List[str]:
         """Upscale the images, then the videos, and go on after one that is broken.
 
@@ -84,7 +80,7 @@ class Upscaler:
 
     def _images(self, tasks: Sequence[UpscaleTask]) -> List[str]:
         sizes = [header.height * header.width if header else 0 for header in map(self._header, tasks)]
-        if self._measures(max(sizes)):
+        if measures(self.network, self.tile, max(sizes)):
             _ = self._use  # measured before an image takes memory
         broken = []
         with tqdm(total=sum(sizes), unit="px", unit_scale=True, disable=None) as bar:
@@ -149,7 +145,7 @@ class Upscaler:
 
     def _tile_for(self, pixels: np.ndarray, layout: Layout, target: Path) -> Tuple[int, int]:
         size = pixels.shape[:2]
-        if not self._measures(size[0] * size[1]):
+        if not measures(self.network, self.tile, size[0] * size[1]):
             return tile_for(size, self.network, self.tile, None, self.memory)
         held = format_of(target).writer.held(layout) * layout.height * layout.width
         whole = pixels if pixels.base is None else pixels.base  # of an image without its alpha

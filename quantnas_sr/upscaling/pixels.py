@@ -16,7 +16,7 @@ from quantnas_sr.images.units import WHITE, converted, from_unit, to_unit
 from quantnas_sr.upscaling.transparency import has_alpha, spread_colours
 from quantnas_sr.values.arguments import parse_memory, parse_positive
 
-#: Memory is not measured for images of this many pixels or fewer.
+#: Memory is not measured for images of this many pixels or fewer, see `measures`.
 SMALL = 128 * 128
 #: Rows above and below a row that bicubic interpolation reads.
 _CUBIC = 2
@@ -60,7 +60,7 @@ def upscale(
     memory = parse_memory(memory, "memory")
     network = network if isinstance(network, Network) else open_network(_file(network, scale))
     size = image.shape[:2]
-    use = None if tile or network.size or size[0] * size[1] <= SMALL else memory_use(network)
+    use = memory_use(network) if measures(network, tile, size[0] * size[1]) else None
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
     first, *others = bands
     return np.concatenate([first, *others]) if others else first
@@ -72,6 +72,14 @@ def _file(network: Union[str, Path, None], scale: Optional[int]) -> Union[str, P
     if scale is not None:
         raise OptionError(f"scale: {scale} chooses a network of the package, and {network} is given")
     return network
+
+
+def measures(network: Network, tile: Optional[int], pixels: int) -> bool:
+    """Whether the size of the tiles of an image of so many pixels depends on the measured memory use.
+
+    It does not where the user gives it, nor where the network has tiles of its own.
+    """
+    return tile is None and network.size is None and pixels > SMALL
 
 
 def memory_use(network: Network) -> MemoryUse:
@@ -182,9 +190,7 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     given = converted(colours, network.pixels).transpose(2, 0, 1)[None]
     planes = np.broadcast_to(given, (1, 3, *piece.shape[:2]))
     result = run_network(network, np.array(planes, order="C"))[0]
-    s = network.scale
-    kept = [slice((w.keep_start - w.start) * s, (w.keep_stop - w.start) * s) for w in (rows, columns)]
-    large = result[:, kept[0], kept[1]]
+    large = result[:, rows.kept(network.scale), columns.kept(network.scale)]
     if colours.shape[2] == 3:
         place[..., :3] = cv2.merge(list(_as_pixels(large, place.dtype)))
     else:

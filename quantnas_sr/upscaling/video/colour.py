@@ -25,6 +25,8 @@ MATRICES: Dict[int, Tuple[float, float]] = {
     9: (0.2627, 0.0593),  # BT.2020
 }
 BT709, BT601, RGB, UNSPECIFIED = 1, 6, 0, 2
+#: The ranges, as FFmpeg numbers them (``AVColorRange``).
+LIMITED, FULL = 1, 2
 #: Rows that are converted at a time; few enough for the processor's cache.
 _STRIP = 32
 

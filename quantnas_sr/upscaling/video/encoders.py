@@ -50,7 +50,7 @@ _HELD = {
 #: Codecs for a format of files, the one that is taken first: for 8 bits, and for more.
 _PREFERRED = {
     "webm": (("vp9", "av1"), ("av1", "vp9")),
-    # FFmpeg's writer of .mp4 and .mkv refuses some headers of HEVC at random (7.1 to 8.0, seen with PyAV 17 and 18).
+    # HEVC comes later: FFmpeg's writer of .mp4 and .mkv refuses some of its headers at random, see docs/upscale.md.
     "": (("h264", "av1", "hevc", "vp9", "ffv1"), ("av1", "hevc", "h264", "ffv1")),
 }
 

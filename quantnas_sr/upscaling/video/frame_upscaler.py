@@ -7,7 +7,7 @@ import numpy as np
 
 from quantnas_sr.deploy.memory import MemoryUse
 from quantnas_sr.deploy.network import Network
-from quantnas_sr.upscaling.pixels import SMALL, run_network, tile_for, upscaled_bands
+from quantnas_sr.upscaling.pixels import measures, run_network, tile_for, upscaled_bands
 
 #: Frames that wait for the network, and results that wait for the encoder.
 WAITING = 2
@@ -35,7 +35,7 @@ class FrameUpscaler:
 
     def prepare(self, pixels: int) -> None:
         """Measure what has to be measured for frames of so many pixels, before other threads take memory."""
-        if self._tile is None and pixels > SMALL:
+        if measures(self.network, self._tile, pixels):
             self._use()
 
     def __call__(self, planes: np.ndarray, bits: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class FrameUpscaler:
     def _tile_for(self, size: Tuple[int, int], depth: int) -> Optional[Tuple[int, int]]:
         """Of frames of a size, some of which wait before and behind the network; None: they can be whole, in float."""
         pixels = size[0] * size[1]
-        if self._tile is not None or pixels <= SMALL:
+        if not measures(self.network, self._tile, pixels):
             tile = tile_for(size, self.network, self._tile, None, self._memory)
             return None if tile[0] >= size[0] and tile[1] >= size[1] else tile
         use, frames, upscaled = self._use(), WAITING + 2, pixels * self.network.scale**2

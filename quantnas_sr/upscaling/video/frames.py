@@ -7,12 +7,10 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 from quantnas_sr.errors import DataError
-from quantnas_sr.upscaling.video.colour import BT601, BT709, MATRICES, RGB, UNSPECIFIED, Samples
+from quantnas_sr.upscaling.video.colour import BT601, BT709, FULL, MATRICES, RGB, UNSPECIFIED, Samples
 
 #: Formats whose planes are read as they are. FFmpeg turns the others into one of them, without touching colours.
 _PLANAR = re.compile(r"yuvj?4(?:20|22|44|40|11|10)p(?:\d+le)?|gbrp(?:\d+le)?|gray(?:\d+le)?")
-#: AVColorRange.
-_FULL = 2
 #: Rows from which a video that does not name its matrix is taken for BT.709, as players do.
 _HIGH_DEFINITION = 720
 #: A flip from left to right or none, and then so many quarters counter-clockwise.
@@ -40,7 +38,7 @@ def samples_of(frame: Any) -> Samples:
     bits = int(re.search(r"(\d+)le$", name)[1]) if name.endswith("le") else 8
     if name.startswith("gbrp"):
         return Samples(bits, "rgb", 1, 1, full=True)
-    full = name.startswith("yuvj") or int(frame.color_range) == _FULL
+    full = name.startswith("yuvj") or int(frame.color_range) == FULL
     if name.startswith("gray"):
         return Samples(bits, "gray", 1, 1, full=full or int(frame.color_range) == 0)
     across, down = (round(64 / side(64)) for side in (form.chroma_width, form.chroma_height))

@@ -9,7 +9,7 @@ import numpy as np
 
 from quantnas_sr.errors import DataError, QuantNASError
 from quantnas_sr.system.cpus import available_cpus
-from quantnas_sr.upscaling.video.colour import from_rgb
+from quantnas_sr.upscaling.video.colour import FULL, LIMITED, from_rgb
 from quantnas_sr.upscaling.video.encoders import Encoder, Encoding, pixels_for
 from quantnas_sr.upscaling.video.frames import arrays_of
 from quantnas_sr.upscaling.video.kept import copied, described
@@ -19,8 +19,6 @@ from quantnas_sr.upscaling.writers import OutputError
 
 #: Threads of an encoder, each of which holds frames.
 _THREADS = 8
-#: AVColorRange.
-_LIMITED, _FULL = 1, 2
 #: Formats of files with one frame at every tick of a clock, in the order in which they are shown.
 _CLOCKED = ("avi",)
 #: Ticks of the output's clock from which a time stamp is moved noticeably.
@@ -150,7 +148,7 @@ class FilmWriter:
         context.time_base, context.framerate = self._time_base, film.rate
         context.pix_fmt, context.thread_count = self._format, min(available_cpus(), _THREADS)
         context.colorspace = self._samples.matrix
-        context.color_range = _FULL if self._samples.full else _LIMITED
+        context.color_range = FULL if self._samples.full else LIMITED
         context.color_primaries, context.color_trc = film.look.primaries, film.look.transfer
         if film.look.aspect:
             context.sample_aspect_ratio = film.look.aspect
@@ -169,7 +167,7 @@ class FilmWriter:
         self._last = max(round(exact), self._last + 1) if self.written else round(exact)
         self._uneven = self._uneven or abs(self._last - exact) > _UNEVEN
         frame.pts, frame.time_base = self._last, self._time_base
-        frame.colorspace, frame.color_range = self._samples.matrix, _FULL if self._samples.full else _LIMITED
+        frame.colorspace, frame.color_range = self._samples.matrix, FULL if self._samples.full else LIMITED
         if duration:
             self._durations[self._last] = max(1, round(duration * ratio))
         return frame
