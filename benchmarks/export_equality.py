@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.export.check import TOLERANCE, Agreement, check
-from quantnas_sr.export.command import export
+from quantnas_sr.export.exporting import export
 from quantnas_sr.export.static_adq import make_static, statistics
 from quantnas_sr.quantization import LSQWeight
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, Slot, get_search_space

@@ -22,8 +22,9 @@ from quantnas_sr.deploy.packages import LITERT_RUNTIMES, installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.check import agreement, to_bytes
 from quantnas_sr.export.choices import ADQ_FORMS, OUTPUTS, WEIGHTS_FORMATS
-from quantnas_sr.export.command import export, load_for_export
+from quantnas_sr.export.exporting import export
 from quantnas_sr.export.options import ExportOptions
+from quantnas_sr.export.preparation import load_for_export
 from quantnas_sr.images.bgr import read_planes
 
 Upscale = Callable[[np.ndarray], np.ndarray]

@@ -22,8 +22,9 @@ from quantnas_sr import networks
 from quantnas_sr.checkpoints import load_network, scale_of
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.export.command import export, load_for_export
+from quantnas_sr.export.exporting import export
 from quantnas_sr.export.options import ExportOptions
+from quantnas_sr.export.preparation import load_for_export
 from quantnas_sr.export.rewrites.byte_images import ByteImages
 from quantnas_sr.images.bgr import read_planes
 from quantnas_sr.images.units import from_unit

@@ -35,7 +35,7 @@ _HOMES = {
     "Genotype": "quantnas_sr.search_space",
     "count": "quantnas_sr.cost",
     # `quantnas_sr.export` is the package
-    "export_network": "quantnas_sr.export.command:export",
+    "export_network": "quantnas_sr.export.exporting:export",
     "load_network": "quantnas_sr.checkpoints",
     "open_network": "quantnas_sr.deploy.runtimes",
     "upscale": "quantnas_sr.upscaling",

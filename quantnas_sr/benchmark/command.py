@@ -31,7 +31,8 @@ from quantnas_sr.deploy.packages import (
 )
 from quantnas_sr.errors import DataError, MissingExtraError, OptionError
 from quantnas_sr.export.choices import ADQ_FORMS, IO_KINDS, OUTPUTS
-from quantnas_sr.export.command import export, require_export
+from quantnas_sr.export.exporting import export
+from quantnas_sr.export.onnx_graph.onnx_file import require_export
 from quantnas_sr.quantization import FULL_PRECISION
 from quantnas_sr.search_space.skeletons.adq import is_dynamic
 from quantnas_sr.system.files import written_aside

@@ -25,7 +25,9 @@ from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError, OptionError
-from quantnas_sr.export.command import Exported, export, require_export
+from quantnas_sr.export.exporting import export
+from quantnas_sr.export.kept import Exported
+from quantnas_sr.export.onnx_graph.onnx_file import require_export
 from quantnas_sr.export.sample_images import evenly_spaced
 from quantnas_sr.pth import read_state
 from quantnas_sr.quantization import FULL_PRECISION, calibrate_on

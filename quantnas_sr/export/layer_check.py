@@ -110,7 +110,7 @@ def rounded_values(graph: Any) -> Dict[str, Dict[int, str]]:
     """Find the values of an exported file that hold integers.
 
     Args:
-        graph: an ``onnx.GraphProto`` of `command.build_model`.
+        graph: an ``onnx.GraphProto`` of `onnx_file.build_model`.
 
     Returns:
         By the names of `rounding_modules` and the number of the call, the name of the value that holds the integers.

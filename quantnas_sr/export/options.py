@@ -47,7 +47,7 @@ class ExportOptions:
             without it the first takes the running statistics of the training, and the second synthetic images.
         weights_format: ``int8``, or ``int4`` to pack two weights into a byte in layers of at most 4 bits.
         quantized: False exports the float baseline: the weights before rounding, no quantizers.
-        param_key: ``params`` or ``params_ema`` of the checkpoint; by default the moving average where there is one.
+        param_key: ``params`` or ``params_ema`` of the checkpoint; by default the better, see `pth.key_of`.
         images: folder of low-resolution images to check the file with; by default those of ``calibration``, or
             synthetic ones.
         command: the command line, which is kept in the file's metadata.

@@ -19,7 +19,7 @@ from quantnas_sr.checkpoints import load_network
 from quantnas_sr.cost import count
 from quantnas_sr.deploy.packages import RUNTIMES, installed_runtimes
 from quantnas_sr.errors import DataError
-from quantnas_sr.export.command import Exported
+from quantnas_sr.export.kept import Exported
 from quantnas_sr.search_space import Choice, DerivedNetwork, Genotype, get_search_space
 
 pytest.importorskip("matplotlib")

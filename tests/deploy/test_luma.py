@@ -78,7 +78,7 @@ def test_a_checkpoint_of_one_channel_opens_as_a_network_of_rgb(network, tmp_path
 )
 def test_exported_it_makes_the_same_images_of_any_size(arch, channels, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    from quantnas_sr.export.command import export
+    from quantnas_sr.export.exporting import export
 
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Unshuffled", Unshuffled)
 

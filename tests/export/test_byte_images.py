@@ -17,7 +17,7 @@ from export_equality import settled  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
-from quantnas_sr.export.command import export  # noqa: E402
+from quantnas_sr.export.exporting import export  # noqa: E402
 from quantnas_sr.export.options import ExportOptions  # noqa: E402
 from quantnas_sr.export.preparation import load_for_export  # noqa: E402
 from quantnas_sr.export.rewrites.byte_images import BYTES, ByteImages  # noqa: E402

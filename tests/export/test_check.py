@@ -22,8 +22,9 @@ from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export import layer_check  # noqa: E402
 from quantnas_sr.export.check import TOLERANCE, Agreement, check  # noqa: E402
-from quantnas_sr.export.command import build_model, export  # noqa: E402
+from quantnas_sr.export.exporting import export  # noqa: E402
 from quantnas_sr.export.layer_check import _off, rounded_values  # noqa: E402
+from quantnas_sr.export.onnx_graph.onnx_file import build_model  # noqa: E402
 from quantnas_sr.export.preparation import SYNTHETIC  # noqa: E402
 from quantnas_sr.export.rounded_outputs import round_outputs  # noqa: E402
 from quantnas_sr.export.sample_images import tensors  # noqa: E402

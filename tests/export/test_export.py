@@ -27,13 +27,14 @@ from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.deploy.sessions import exact_runtimes  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
-from quantnas_sr.export import command as exporting  # noqa: E402
 from quantnas_sr.export.check import agreement, check  # noqa: E402
-from quantnas_sr.export.command import build_model, export  # noqa: E402
+from quantnas_sr.export.exporting import export  # noqa: E402
 from quantnas_sr.export.layer_check import rounded_values  # noqa: E402
 from quantnas_sr.export.modules import _node  # noqa: E402
+from quantnas_sr.export.onnx_graph import onnx_file  # noqa: E402
 from quantnas_sr.export.onnx_graph.graph import trace  # noqa: E402
 from quantnas_sr.export.onnx_graph.lowering import Lowering  # noqa: E402
+from quantnas_sr.export.onnx_graph.onnx_file import build_model  # noqa: E402
 from quantnas_sr.export.onnx_graph.space_to_depth import fold_both, fold_kernel  # noqa: E402
 from quantnas_sr.export.preparation import SYNTHETIC  # noqa: E402
 from quantnas_sr.export.rounded_outputs import RoundedOutput, real_outputs, round_outputs  # noqa: E402
@@ -482,7 +483,7 @@ def test_a_file_that_differs_is_not_left_and_the_layer_is_named(basic, tmp_path,
         value.const_value = ir.tensor(np.flip(value.const_value.numpy(), 0).copy(), name=name)
         return model
 
-    monkeypatch.setattr(exporting, "build_model", spoiled)
+    monkeypatch.setattr(onnx_file, "build_model", spoiled)
     (tmp_path / "net.onnx").write_text("the old file")
     said = complaint(capsys, basic, tmp_path / "net.onnx")
     assert "computes something else" in said and "that skeleton." in said
@@ -491,7 +492,7 @@ def test_a_file_that_differs_is_not_left_and_the_layer_is_named(basic, tmp_path,
 
 
 def test_what_is_missing_is_named_with_its_extra(basic, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
     assert "pip install 'quantnas_sr[export]'" in complaint(capsys, basic, tmp_path / "net.onnx")
 
 

@@ -18,7 +18,8 @@ from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.benchmark.timing import timed_process  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.errors import OptionError, QuantNASError  # noqa: E402
-from quantnas_sr.export.command import build_model, export  # noqa: E402
+from quantnas_sr.export.exporting import export  # noqa: E402
+from quantnas_sr.export.onnx_graph.onnx_file import build_model  # noqa: E402
 from quantnas_sr.export.options import ExportOptions  # noqa: E402
 from quantnas_sr.upscaling import upscale  # noqa: E402
 from quantnas_sr.values.arguments import parse_memory, parse_positive, parse_size  # noqa: E402

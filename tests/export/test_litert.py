@@ -19,7 +19,7 @@ from quantnas_sr.deploy.onnx_format import OUTPUT
 from quantnas_sr.deploy.packages import LITERT, LITERT_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError
-from quantnas_sr.export.command import export
+from quantnas_sr.export.exporting import export
 from quantnas_sr.quantization import QuantConv2d, calibrate_on
 from quantnas_sr.search_space import DerivedNetwork
 

@@ -16,8 +16,9 @@ from others import save, trained  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.receptive_field import halo  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
-from quantnas_sr.export.command import build_model, export  # noqa: E402
+from quantnas_sr.export.exporting import export  # noqa: E402
 from quantnas_sr.export.onnx_graph.adaptive_pooling import kernels_of  # noqa: E402
+from quantnas_sr.export.onnx_graph.onnx_file import build_model  # noqa: E402
 from quantnas_sr.export.onnx_graph.refusals import check_runs  # noqa: E402
 from quantnas_sr.export.onnx_graph.traced_size import depends_on_traced_size  # noqa: E402
 
@@ -81,7 +82,7 @@ def test_a_file_that_a_runtime_cannot_read_is_one_line_with_the_name_of_the_outp
         model.graph[-1].op_type = "NoSuchOperation"
         return model
 
-    monkeypatch.setattr("quantnas_sr.export.command.build_model", spoiled)
+    monkeypatch.setattr("quantnas_sr.export.onnx_graph.onnx_file.build_model", spoiled)
     with pytest.raises(CheckError) as caught:
         export(save(trained({"type": "ESPCN", "num_feat": 4}), tmp_path / "net.pth"), str(tmp_path / "net.onnx"))
     message = str(caught.value)
