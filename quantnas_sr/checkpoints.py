@@ -25,7 +25,7 @@ def load_network(path: Union[str, Path], param_key: Optional[str] = None) -> nn.
 
     Args:
         path: checkpoint of a derived network or of a `QuantizedArch`.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+        param_key: ``params`` or ``params_ema``; by default the better, see `pth.key_of`.
 
     Raises:
         CheckpointError, GenotypeError: the file cannot be read, or is not the checkpoint of a network of this package.

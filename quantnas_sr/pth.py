@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from quantnas_sr.containers import check_container
 from quantnas_sr.errors import CheckpointError, QuantNASError
 from quantnas_sr.system.digest import digest_of
+from quantnas_sr.system.files import written_aside
 from quantnas_sr.values.kinds import shown
 
 #: Where a state dict of this package says what its network is built from: JSON as bytes. The key is PyTorch's
@@ -23,6 +24,8 @@ EXTRA_STATE = "_extra_state"
 PARAM_KEYS = ("params_ema", "params")
 #: The key beside them under which a checkpoint of ours has the digest of all others. Other readers ask for theirs.
 DIGEST = "quantnas_digest"
+#: The key beside them that says which of `PARAM_KEYS` was better at the end of the training.
+BETTER = "quantnas_better"
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 #: Bytes of what a state dict says of its network.
 _LONGEST_DESCRIPTION = 2**22
@@ -89,12 +92,32 @@ def key_of(checkpoint: Any, param_key: Optional[str] = None) -> str:
 
     Args:
         checkpoint: what `read_pth` returned.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one. A checkpoint without
-            moving average gives its ``params`` instead, as BasicSR does.
+        param_key: ``params`` or ``params_ema``; by default the one that the checkpoint calls better, otherwise the
+            moving average where there is one. A checkpoint without moving average gives its ``params`` instead, as
+            BasicSR does.
     """
     found = [key for key in PARAM_KEYS if isinstance(checkpoint, dict) and key in checkpoint]
-    wanted = param_key or (found[0] if found else "params")
+    better = checkpoint.get(BETTER) if found else None
+    wanted = param_key or (better if better in found else next(iter(found), "params"))
     return "params" if wanted == "params_ema" and wanted not in found else wanted
+
+
+def mark_better(path: Union[str, Path], key: str) -> None:
+    """Let a checkpoint say which of its state dicts is the better one.
+
+    Args:
+        path: of a checkpoint that `write_pth` wrote.
+        key: one of `PARAM_KEYS`.
+
+    Raises:
+        CheckpointError: it cannot be read, or not be written; it is as it was.
+    """
+    content = read_pth(path)
+    try:
+        with written_aside(Path(path)) as aside:
+            write_pth({**content, BETTER: key}, aside)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def read_state(path: Union[str, Path], param_key: Optional[str] = None) -> Dict[str, Tensor]:

@@ -10,7 +10,7 @@ from others import save, trained
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.checkpoints import load_derived, load_network, scale_of
 from quantnas_sr.errors import CheckpointError, DataError, GenotypeError
-from quantnas_sr.pth import description_in, key_of, read_pth, read_state
+from quantnas_sr.pth import BETTER, description_in, key_of, mark_better, read_pth, read_state, write_pth
 from quantnas_sr.search_space import DerivedNetwork
 
 ESPCN = {"type": "ESPCN", "num_feat": 4}
@@ -48,6 +48,44 @@ def test_what_is_neither_is_refused_by_its_name(tmp_path, monkeypatch):
 )
 def test_the_moving_average_is_preferred(keys, asked, key):
     assert key_of(dict.fromkeys(keys, {}), asked) == key
+
+
+@pytest.mark.parametrize(
+    "better, asked, key",
+    [
+        ("params", None, "params"),
+        ("params_ema", None, "params_ema"),
+        ("params", "params_ema", "params_ema"),
+        ("params_ema", "params", "params"),
+        ("net", None, "params_ema"),
+        ([], None, "params_ema"),
+    ],
+)
+def test_what_a_checkpoint_calls_better_is_preferred(better, asked, key):
+    assert key_of({"params": {}, "params_ema": {}, BETTER: better}, asked) == key
+
+
+def test_a_checkpoint_is_told_which_is_better(tmp_path):
+    path = tmp_path / "x.pth"
+    write_pth({"params": {"a": torch.ones(2)}, "params_ema": {"a": torch.zeros(2)}}, path)
+    mark_better(path, "params")
+    content = read_pth(path)
+    assert key_of(content) == "params" and content["params"]["a"].tolist() == [1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_what_cannot_be_marked_stays_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "x.pth"
+    write_pth({"params": {}}, path)
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("quantnas_sr.pth.torch.save", full)
+    with pytest.raises(CheckpointError, match=r"x\.pth: cannot be written: No space left on device$"):
+        mark_better(path, "params")
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: O
     Args:
         path: a ``.pth`` or ``.safetensors``.
         arch: the network, where the user says it; see `arch_of_words`.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+        param_key: ``params`` or ``params_ema``; by default the better, see `pth.key_of`.
 
     Raises:
         CheckpointError: the file cannot be read, or nobody recognises it; the network is quantized already.

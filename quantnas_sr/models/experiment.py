@@ -18,13 +18,13 @@ from quantnas_sr.errors import CheckpointError
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
 from quantnas_sr.models.finite_steps import MAX_SKIPPED, FiniteSteps, StatisticsBefore, check_finite, watched
 from quantnas_sr.models.metrics import plain
-from quantnas_sr.models.optimizer_state import Names, parameter_names
 from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
-from quantnas_sr.models.resuming import recorded_options, resumed_states
-from quantnas_sr.models.saving import saved_whole
+from quantnas_sr.models.saved.optimizer_state import Names, parameter_names
+from quantnas_sr.models.saved.resuming import recorded_options, resumed_states
+from quantnas_sr.models.saved.saving import saved_whole
 from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.models.validation import ValidatingModel
-from quantnas_sr.pth import read_pth
+from quantnas_sr.pth import key_of, read_pth
 from quantnas_sr.quantization.expansion import without_expansion
 from quantnas_sr.system.allocator import keep_freed_memory
 from quantnas_sr.system.distributed import of_all_processes
@@ -178,7 +178,8 @@ class ExperimentModel(ValidatingModel):
         """As BasicSR's, for bare weights and for checkpoints whatever key the options name.
 
         BasicSR's moving average asks bare weights for ``params_ema``, and a run that started from bare weights goes on
-        from a checkpoint with the same ``param_key_g: ~``.
+        from a checkpoint with the same ``param_key_g: ~``. In a test this is the better of the weights and their moving
+        average, as `key_of`.
 
         Raises:
             DataError: the weights do not fit the network of the options.
@@ -188,7 +189,7 @@ class ExperimentModel(ValidatingModel):
             raise CheckpointError(f"{load_path}: holds no state dict")
         keys = [key for key in ("params", "params_ema") if isinstance(content.get(key), dict)]
         if param_key is None and keys:
-            param_key = keys[0]
+            param_key = keys[0] if self.is_train else key_of(content)
         elif not keys and param_key not in content:
             param_key = None
         try:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -12,6 +13,7 @@ from quantnas_sr.cost import count
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.errors import NetworkError
 from quantnas_sr.losses.teacher import TaughtLoss
+from quantnas_sr.models.average import mark_the_better
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
@@ -31,7 +33,8 @@ class QuantNASModel(ExperimentModel):
     full precision; the LSQ steps of weights then start from the trained weights. In the second, ``train:
     calibration_iter`` iterations (10 by default, at most a tenth), nothing is trained: the inputs of the layers are
     observed, and set the steps of activations. It is left out where no activation has a trained step, or all are set
-    already. The third trains the quantized network.
+    already. The third trains the quantized network. At its end the weights are compared with their moving average, see
+    `average`.
 
     With ``train: teacher`` the loss has a part that is the distance from the images of another network, see `teacher`;
     these are also the target where the data have no GT. With ``train: step_lr`` every trained step changes by about
@@ -68,6 +71,7 @@ class QuantNASModel(ExperimentModel):
         calibrates = not is_calibrated(self.get_bare_model(self.net_g))
         self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)
         self._calibration_batches: List[Dict[str, Any]] = []
+        self._is_compared = False
 
     def step_learning_rate(self, current_iter: int, warmup_iter: int) -> None:
         """As BasicSR's, without torch's warning that the optimizer has not stepped, which is right in a calibration."""
@@ -93,6 +97,18 @@ class QuantNASModel(ExperimentModel):
         super().optimize_parameters(current_iter)
         taught = self.reduce_loss_dict({"l_teacher": self.cri_pix.taught})["l_teacher"]
         self.log_dict.update(l_pix=self.log_dict["l_pix"] - taught, l_teacher=taught)
+
+    def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
+        """As for every model; when a training is over, the first set decides between weights and moving average."""
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        if self.is_train and self.saved_at == -1 and self._is_first_comparison():
+            latest = Path(self.opt["path"]["models"]) / "net_g_latest.pth"
+            mark_the_better(self, latest, dataloader, current_iter, tb_logger)
+
+    def _is_first_comparison(self) -> bool:
+        compares = not self._is_compared and hasattr(self, "net_g_ema") and bool(self.opt["val"].get("metrics"))
+        self._is_compared |= compares
+        return compares
 
     def _calibrate(self, first: bool, last: bool) -> None:
         if first:

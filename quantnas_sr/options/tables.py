@@ -68,7 +68,10 @@ RUN: Table = {
 
 PATH: Table = {
     "pretrain_network_g": Key(optional(TEXT), "checkpoint of the network", ""),
-    "param_key_g": Key(optional(TEXT), "`params`, `params_ema`, or ~ for weights that are not below a key"),
+    "param_key_g": Key(
+        optional(TEXT),
+        "`params`, `params_ema`, or ~: the better in a test; weights without a key",
+    ),
     "strict_load_g": Key(SWITCH, "whether the checkpoint must have exactly the network's keys"),
     "resume_state": Key(optional(TEXT), "`.state` file of a training to go on with"),
     "ignore_resume_networks": Key(optional(either(TEXT, many(TEXT))), "networks that do not resume"),

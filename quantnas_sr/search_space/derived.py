@@ -121,7 +121,7 @@ def load_derived(path: Union[str, Path], param_key: Optional[str] = None) -> Der
 
     Args:
         path: the ``.pth``.
-        param_key: ``params`` or ``params_ema``; by default the moving average where there is one.
+        param_key: ``params`` or ``params_ema``; by default the better, see `pth.key_of`.
 
     Raises:
         GenotypeError: the file cannot be read, or is not the checkpoint of a derived network.

@@ -1,5 +1,6 @@
 """``total_iter`` is a promise in iterations."""
 
+import copy
 import inspect
 import json
 import logging
@@ -7,10 +8,13 @@ import re
 
 import basicsr.train
 import pytest
+import torch
 from tiny_training import Pipeline
 
+from quantnas_sr.checkpoints import load_network
 from quantnas_sr.compat.training import too_few_images
 from quantnas_sr.errors import DataError
+from quantnas_sr.pth import BETTER, read_pth
 
 
 @pytest.fixture
@@ -81,15 +85,49 @@ def test_a_resumed_training_that_is_done_trains_nothing_and_says_so(pipeline):
     assert "Nothing to train: iteration 6 is done, and train.total_iter is 4" in log
 
 
+DATA = {"type": "PairedImageDataset", "dataroot_gt": "hr", "dataroot_lq": "lr", "io_backend": {"type": "disk"}}
+PSNR = {"type": "calculate_psnr", "crop_border": 2, "test_y_channel": True}
+VALIDATED = {
+    "datasets.val": {"name": "v", **DATA},
+    "val": {"val_freq": 4, "save_img": False, "metrics": {"psnr": PSNR}},
+    "train.total_iter": 7,
+}
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_first_set_decides_between_the_weights_and_their_moving_average(pipeline, better):
+    run = pipeline(5)
+    changes = {
+        **copy.deepcopy(VALIDATED),
+        "train.ema_decay": 0.9,
+        "datasets.val_2": {"name": "w", **DATA},
+        "val.metrics.psnr": {**PSNR, "better": better},
+    }
+    opt = run.options(changes)
+    code, log = run.run("train", opt)
+    assert code == 0
+    measured = json.loads((run.folder / "experiments/run/metrics.json").read_text())["datasets"]
+    assert set(measured) == {"v", "w", "v (weights)"}
+    average, weights = (measured[name]["metrics"]["psnr"] for name in ("v", "v (weights)"))
+    assert average != weights
+    checkpoint = run.folder / "experiments/run/models/net_g_latest.pth"
+    chosen = "params" if (weights > average) == (better == "higher") else "params_ema"
+    assert read_pth(checkpoint)[BETTER] == chosen
+    assert f"v, psnr: {average:.4f} of the moving average, {weights:.4f} of the weights themselves" in log
+    found, named = (load_network(checkpoint, key).state_dict() for key in (None, chosen))
+    assert all(torch.equal(found[name], named[name]) for name in named)
+
+    test = {**run.options(copy.deepcopy(VALIDATED)), "datasets": {"test": VALIDATED["datasets.val"]}}
+    test["path"] = {"pretrain_network_g": str(checkpoint), "param_key_g": None}
+    test["val"]["suffix"] = None
+    assert run.run("test", test)[0] == 0
+    tested = json.loads((run.folder / "results/run/metrics.json").read_text())["datasets"]["v"]["metrics"]["psnr"]
+    assert tested == (weights if chosen == "params" else average)
+
+
 def test_the_last_validation_is_named_by_the_iterations_that_the_weights_have_had(pipeline):
     run = pipeline(5)
-    data = {"name": "v", "type": "PairedImageDataset", "dataroot_gt": "hr", "dataroot_lq": "lr"}
-    psnr = {"psnr": {"type": "calculate_psnr", "crop_border": 2, "test_y_channel": True}}
-    changes = {
-        "datasets.val": {**data, "io_backend": {"type": "disk"}},
-        "val": {"val_freq": 4, "save_img": False, "metrics": psnr},
-        "train.total_iter": 7,
-    }
+    changes = copy.deepcopy(VALIDATED)
     code, log = run.run("train", run.options(changes))
     assert code == 0 and "@ 7 iter" in log + "@ 4 iter" and "@ 8 iter" not in log
     saved = json.loads((run.folder / "experiments/run/metrics.json").read_text())

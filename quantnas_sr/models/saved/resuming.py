@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterable, List, Mapping, Sequence
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
 from quantnas_sr.errors import OptionError
-from quantnas_sr.models.optimizer_state import OptimizerState, State, differ, listed
+from quantnas_sr.models.saved.optimizer_state import OptimizerState, State, differ, listed
 
 Say = Callable[[str], None]
 

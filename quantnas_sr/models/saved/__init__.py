@@ -1,0 +1,1 @@
+"""What a run saves, and what a resumed run goes on from."""
