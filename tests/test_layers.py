@@ -9,7 +9,7 @@ from modules import MODULES, ROOT, every_module, part_of, tree_of
 #: What is on a floor may use the floors below it, and its own folder; not its neighbours, not what is above.
 FLOORS: Tuple[Tuple[str, ...], ...] = (
     (
-        *("errors", "version", "system", "values", "containers", "pth", "bounds", "padding", "input_shapes"),
+        *("errors", "version", "system", "values", "containers", "pth", "bounds", "padding", "input_shapes", "muon"),
         *("registration", "compat"),
     ),
     ("images",),
@@ -44,6 +44,7 @@ NARROW = {
     "bounds": {"errors"},
     "padding": set(),
     "input_shapes": {"errors", "padding"},
+    "muon": set(),
     "registration": set(),
     "images": {"errors"},
     "quantization": {"errors", "system"},

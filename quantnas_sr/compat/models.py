@@ -13,6 +13,7 @@ from torch import nn
 
 from quantnas_sr.compat.replacing import alike
 from quantnas_sr.errors import OptionError, unknown
+from quantnas_sr.muon import Muon
 
 
 def load_weights_only() -> None:
@@ -48,13 +49,14 @@ def offer_torch_optimizers() -> None:
 
 
 def torch_optimizers() -> Dict[str, Type[torch.optim.Optimizer]]:
-    """Every optimizer but those that need a closure or sparse gradients, which no model of BasicSR has."""
+    """Every optimizer but those that need a closure or sparse gradients, which no model of BasicSR has; our `Muon`."""
     special = ("Optimizer", "LBFGS", "SparseAdam")
-    return {
+    of_torch = {
         name: value
         for name, value in vars(torch.optim).items()
         if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and name not in special
     }
+    return {**of_torch, Muon.__name__: Muon}
 
 
 def average_buffers() -> None:

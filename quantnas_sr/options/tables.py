@@ -88,7 +88,7 @@ SR_TRAIN: Table = {
     "total_iter": Key(whole(at_least=1), "iterations", "train"),
     "warmup_iter": Key(whole(at_least=-1), "iterations in which the learning rate rises; -1 for none"),
     "ema_decay": Key(_SHARE, "of the moving average of the weights; 0 for none"),
-    "optim_g": Key(MAPPING, "`type` of an optimizer of `torch.optim`, `lr`, and its other arguments", "train"),
+    "optim_g": Key(MAPPING, "`type` of an optimizer of `torch.optim` or `Muon`, `lr`, its other arguments", "train"),
     "scheduler": Key(MAPPING, "`type` of a schedule of the learning rate, and its arguments", "train"),
     "pixel_opt": Key(optional(MAPPING), "`type` of a registered loss, and its arguments"),
     "perceptual_opt": Key(optional(MAPPING), "`type` of a registered loss, and its arguments"),

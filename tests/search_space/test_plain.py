@@ -215,6 +215,6 @@ def test_the_shipped_files_describe_the_search_the_training_and_the_test_of_one_
     assert (net.search_space, net.scale, net.norm, net.activation_quantizer) == ("plain", scale, "none", "lsq")
     genotype = f"experiments/{search['name']}/genotype.yml"
     assert test["network_g"] == {"type": "QuantNASPlain", "genotype": genotype}
-    assert train["network_g"] == {**test["network_g"], "expansion": 128}
+    assert train["network_g"] == test["network_g"]
     assert f"experiments/{train['name']}/" in test["path"]["pretrain_network_g"]
     assert {opt["scale"] for opt in (search, train, test)} == {scale}

@@ -41,7 +41,8 @@ QAT = {
     "warm-up, then calibration": {"train.fp_warmup": 0.2, "train.calibration_iter": 3},
     "calibration at once": {"train.calibration_iter": 4},
     "warm-up, then the first batch calibrates": {"train.fp_warmup": 0.2, "train.calibration_iter": 0},
-    "rates of steps, moving average": {
+    "rates of steps, moving average, Muon": {
+        "train.optim_g.type": "Muon",
         "train.fp_warmup": 0.2,
         "train.calibration_iter": 2,
         "train.step_lr": 1e-2,
