@@ -97,7 +97,7 @@ def test_a_photograph_needs_no_network(options, scale, photograph, tmp_path, cap
 
 
 BAD = {
-    "no network of this scale": (["a.png", "b.png", "--scale", "5"], "scale: there is no network for 5. Allowed: 2, 3, 4"),
+    "no network of this scale": (["a.png", "b.png", "--scale", "5"], "no network for 5. Allowed: 2, 3, 4"),
     "misspelt": (["a.png", "b.png", "--network", "plain_x2_26"], "did you mean 'plain_x2_2.6'?"),
     "of another scale": (["a.png", "b.png", "--network", "plain_x4_1.0", "--scale", "2"], "enlarges by 4"),
     "two networks": (["n.onnx", "a.png", "b.png", "--scale", "2"], "n.onnx: a network is given already; --scale 2"),
