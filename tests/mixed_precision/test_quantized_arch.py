@@ -454,14 +454,15 @@ def test_a_resumed_training_has_the_steps_of_one_that_was_not_interrupted(tmp_pa
 
 @pytest.mark.parametrize("key", [None, "params", "params_ema"])
 @pytest.mark.parametrize("bare", [True, False])
-def test_bare_weights_and_checkpoints_load_whatever_key_is_named(tmp_path, key, bare):
+@pytest.mark.parametrize("is_train", [True, False])
+def test_bare_weights_and_checkpoints_load_whatever_key_is_named(tmp_path, key, bare, is_train):
     from quantnas_sr.models.experiment import ExperimentModel
 
     base, network = base_of(RFDN), base_of(RFDN)
     state = base.state_dict()
     torch.save(state if bare else {"params": state}, tmp_path / "net.pth")
     model = ExperimentModel.__new__(ExperimentModel)
-    model.get_bare_model = lambda net: net
+    model.get_bare_model, model.is_train = lambda net: net, is_train
     model.load_network(network, str(tmp_path / "net.pth"), True, key)
     assert torch.equal(network.fea_conv.weight, base.fea_conv.weight)
 

@@ -43,7 +43,7 @@ def test_each_stage_gets_the_seed_and_what_the_one_before_it_wrote(project):
     genotype = f"experiments/{search['name']}/genotype.yml"
     assert train["network_g"]["genotype"] == test["network_g"]["genotype"] == genotype
     assert test["path"]["pretrain_network_g"] == f"experiments/{train['name']}/models/net_g_latest.pth"
-    assert test["path"]["param_key_g"] == "params_ema" and test["val"]["save_img"] is True
+    assert test["path"]["param_key_g"] is None and test["val"]["save_img"] is True
 
 
 def test_a_budget_is_given_to_the_search(project):
