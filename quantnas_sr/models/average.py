@@ -6,6 +6,7 @@ from typing import Any, Iterator
 
 from basicsr.utils import get_root_logger
 
+from quantnas_sr.compat.replacing import replaced
 from quantnas_sr.models.validation import ValidatingModel
 from quantnas_sr.pth import mark_better
 
@@ -28,7 +29,7 @@ def mark_the_better(model: ValidatingModel, checkpoint: Path, loader: Any, curre
     metric = next(iter(model.opt["val"]["metrics"]))
     average, dataset = model.metric_results[metric], loader.dataset.opt
     name = dataset["name"]
-    with _named(dataset, name + WEIGHTS), _without_average(model):
+    with replaced(dataset, name=name + WEIGHTS), _without_average(model):
         model.nondist_validation(loader, current_iter, tb_logger, save_img=False)
     weights, higher = model.metric_results[metric], model.best_metric_results[name][metric]["better"] == "higher"
     better = "params" if weights != average and (weights > average) == higher else "params_ema"
@@ -37,15 +38,6 @@ def mark_the_better(model: ValidatingModel, checkpoint: Path, loader: Any, curre
         f"{name}, {metric}: {average:.4f} of the moving average, {weights:.4f} of the weights themselves. "
         f"{checkpoint.name} says so: commands take its {better} unless they are asked for others."
     )
-
-
-@contextmanager
-def _named(dataset: Any, name: str) -> Iterator[None]:
-    before, dataset["name"] = dataset["name"], name
-    try:
-        yield
-    finally:
-        dataset["name"] = before
 
 
 @contextmanager

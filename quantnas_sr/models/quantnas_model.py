@@ -101,14 +101,14 @@ class QuantNASModel(ExperimentModel):
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         """As for every model; when a training is over, the first set decides between weights and moving average."""
         super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-        if self.is_train and self.saved_at == -1 and self._is_first_comparison():
+        if self._can_compare() and not self._is_compared:
+            self._is_compared = True
             latest = Path(self.opt["path"]["models"]) / "net_g_latest.pth"
             mark_the_better(self, latest, dataloader, current_iter, tb_logger)
 
-    def _is_first_comparison(self) -> bool:
-        compares = not self._is_compared and hasattr(self, "net_g_ema") and bool(self.opt["val"].get("metrics"))
-        self._is_compared |= compares
-        return compares
+    def _can_compare(self) -> bool:
+        is_over = self.is_train and self.saved_at == -1
+        return is_over and hasattr(self, "net_g_ema") and bool(self.opt["val"].get("metrics"))
 
     def _calibrate(self, first: bool, last: bool) -> None:
         if first:
