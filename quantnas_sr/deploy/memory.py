@@ -1,5 +1,6 @@
 """How much memory a network takes for a tile: measured where the system allows it."""
 
+import ctypes
 import re
 import sys
 from contextlib import suppress
@@ -11,14 +12,14 @@ from typing import Any, Callable, Optional
 DEFAULT_MEMORY = 2 << 30
 #: Assumed where memory cannot be measured (Windows): a float32 network of 36 channels that runs at scale 4.
 ASSUMED_BYTES_PER_PIXEL = 32 << 10
-#: Sides of the tiles that are measured, until two in a row increase the peak measurably.
+#: Sides of the tiles that are measured, until one takes measurably more than the first.
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-#: Smallest measurable increase of peak memory, which is also the error that a measurement may have.
-_MEASURABLE = 16 << 20
-#: Measured memory per pixel over that of the last tile alone, below which the measurement is not believed.
-_LEAST_SHARE = 0.25
-#: Planned memory over measured memory: a reserve for the allocator.
-_MARGIN = 1.25
+#: How much more that is, in bytes.
+_MEASURABLE = 32 << 20
+#: The error that the measured peak of a tile may have, in bytes.
+_ERROR = 16 << 20
+#: Planned memory over measured memory: the allocator may need up to a third more from the second tile on.
+_MARGIN = 1.5
 
 
 def amount(size: float) -> str:
@@ -54,7 +55,13 @@ def process_memory() -> int:
 
 
 def forget_peak() -> None:
-    """Reset the peak of this process to its current memory, where the system can do that (Linux)."""
+    """Reset the peak of this process to its current memory, where the system can do that (Linux).
+
+    What the allocator holds though nothing uses it goes back to the system first: it would count in one measurement,
+    and not in the next one if it went back in between.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # of the C library of GNU only
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
@@ -74,23 +81,21 @@ class MemoryUse:
             network: the `Network`, which reports the peak.
             upscale_tile: upscales a square tile with the network; its argument is the side in pixels.
         """
-        last = None
-        for side in _SIDES:
+        first = None
+        for side in (_SIDES[0], *_SIDES):  # the very first tile also takes what is needed once
             network.forget_peak_memory()
             before = network.peak_memory()
             if before is None:
                 break
             upscale_tile(side)
             peak = network.peak_memory()
-            if peak - before < _MEASURABLE:
-                last = None
-                continue
-            per_pixel = (peak - last[1]) / (side**2 - last[0] ** 2) if last else 0.0
-            last = side, peak
-            # In a large process memory that was in use before may be given back on the way.
-            if per_pixel > _LEAST_SHARE * (peak - before) / side**2:
-                # An increase too small to be measured may still occur.
-                return cls(max(0, int(peak - per_pixel * side**2)) + _MEASURABLE, _MARGIN * per_pixel)
+            if side == _SIDES[0]:
+                first = before, peak
+            # A runtime may keep memory from tile to tile, and a large process may give some back.
+            more = max(peak - first[1], (peak - before) - (first[1] - first[0]))
+            if more >= _MEASURABLE and side > _SIDES[0]:
+                per_pixel = more / (side**2 - _SIDES[0] ** 2)
+                return cls(max(0, int(peak - per_pixel * side**2)) + _ERROR, _MARGIN * per_pixel)
         return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)
 
     def pixels(self, budget: float) -> int:
