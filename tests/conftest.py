@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator
 import pytest
 import torch
 
-from quantnas_sr.deploy import sessions
+from quantnas_sr.deploy import opening
 from quantnas_sr.export import sample_images
 from quantnas_sr.search_space import Genotype, Supernet, get_search_space
 
@@ -78,8 +78,8 @@ def runtimes_have_one_thread() -> Iterator[None]:
         return lambda path, threads, *rest: opened(path, threads or 1, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, opened in sessions._SESSIONS.items():
-            patch.setitem(sessions._SESSIONS, name, alone(opened))
+        for name, opened in opening._SESSIONS.items():
+            patch.setitem(opening._SESSIONS, name, alone(opened))
         yield
 
 

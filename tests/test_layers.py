@@ -1,6 +1,8 @@
 """The house rule: imports go one way, and every registered class stands in a file that says so."""
 
 import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Iterator, List, Set, Tuple
 
 import pytest
@@ -73,19 +75,25 @@ def floor_of(part: str) -> int:
 
 def imports(tree: ast.AST) -> Iterator[Tuple[int, str]]:
     """Line and part of every import of the package itself, inside functions too."""
+    for line, name in imported_names(tree):
+        yield line, name.partition(".")[2].partition(".")[0] or "__init__"
+
+
+def imported_names(tree: ast.AST) -> Iterator[Tuple[int, str]]:
+    """Line and dotted name of whatever is imported from the package itself, inside functions too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names: List[str] = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module or ""]
-            if node.module == "quantnas_sr":
-                names = [f"quantnas_sr.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "quantnas_sr":
-                yield node.lineno, rest.partition(".")[0] or "__init__"
+        yield from ((node.lineno, name) for name in names if name.partition(".")[0] == "quantnas_sr")
+
+
+def dotted(path: Path) -> str:
+    """The name by which a file of the package is imported."""
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def parts_of_package() -> Set[str]:
@@ -103,6 +111,16 @@ def test_imports_go_down(path):
         other = floor_of(used)
         assert other < floor or (other == floor and floor in OPEN_FLOORS), f"{place}, which is not below it"
         assert used in NARROW.get(part, {used}), f"{place}, but may use only {sorted(NARROW[part])}"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    files = {dotted(path): path for path in MODULES}
+
+    def file_of(name: str) -> str:
+        return name if name in files else name.rpartition(".")[0]
+
+    uses = {name: {file_of(used) for _, used in imported_names(tree_of(path))} - {name} for name, path in files.items()}
+    TopologicalSorter(uses).prepare()  # CycleError names the circle
 
 
 @every_module

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from quantnas_sr.deploy.network import Network
-from quantnas_sr.deploy.onnx_format import sealed
+from quantnas_sr.deploy.onnx.onnx_format import sealed
 from quantnas_sr.search_space import DerivedNetwork, Genotype, get_search_space
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from broken_bytes import mutated
 from fuzz_onnx import ODD
 
+from quantnas_sr.deploy.exported_network import ExportedNetwork
+from quantnas_sr.deploy.opening import open_session
 from quantnas_sr.deploy.packages import LITERT_RUNTIMES
-from quantnas_sr.deploy.runtimes import ExportedNetwork, open_network
-from quantnas_sr.deploy.sessions import open_session
+from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.export.litert.flat_buffer import FlatBuffer
 from quantnas_sr.upscaling.pixels import upscale
 

@@ -15,9 +15,10 @@ import onnx
 from broken_bytes import mutated
 from onnx import TensorProto, helper, numpy_helper
 
+from quantnas_sr.deploy.exported_network import ExportedNetwork
+from quantnas_sr.deploy.opening import open_session
 from quantnas_sr.deploy.packages import installed_runtimes
-from quantnas_sr.deploy.runtimes import ExportedNetwork, open_network
-from quantnas_sr.deploy.sessions import open_session
+from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.upscaling.pixels import upscale
 
 #: One in so many files is opened in OpenVINO, which is slow, where there is ONNX Runtime too.

@@ -50,8 +50,8 @@ def try_in_another_process(path: Path, runtime: str) -> None:
 
 def main() -> None:
     """The other process."""
-    from quantnas_sr.deploy.runtimes import ExportedNetwork
-    from quantnas_sr.deploy.sessions import open_session
+    from quantnas_sr.deploy.exported_network import ExportedNetwork
+    from quantnas_sr.deploy.opening import open_session
 
     path, runtime = Path(sys.argv[2]), sys.argv[3]
     try:

@@ -7,8 +7,8 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from torch import nn
 
-from quantnas_sr.deploy.overflow import IN_FLOAT
-from quantnas_sr.deploy.sessions import exact_runtimes
+from quantnas_sr.deploy.onnx.overflow import IN_FLOAT
+from quantnas_sr.deploy.opening import exact_runtimes
 from quantnas_sr.errors import CheckError, DataError, QuantNASError
 from quantnas_sr.system.files import written_aside
 

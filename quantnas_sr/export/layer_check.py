@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT, Call
-from quantnas_sr.deploy.sessions import open_session
+from quantnas_sr.deploy.onnx.onnx_format import INPUT, OUTPUT, Call
+from quantnas_sr.deploy.opening import open_session
 from quantnas_sr.export.modules import pads_of
 from quantnas_sr.export.rewrites.readers import quantized_layers
 from quantnas_sr.export.rounded_outputs import RoundedOutput

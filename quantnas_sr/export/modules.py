@@ -28,7 +28,7 @@ def _node(operator: str, inputs: Sequence[Tensor], shape: Sequence[Any], **attri
     return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=torch.float32, shape=shape, version=1)
 
 
-#: Attributes of a node: the name of its layer, and the number of the call (see `deploy.onnx_format.Call`).
+#: Attributes of a node: the name of its layer, and the number of the call (see `deploy.onnx.onnx_format.Call`).
 _Mark = Callable[[], Dict[str, Any]]
 
 

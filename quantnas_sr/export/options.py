@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional, Tuple, Union
 
-from quantnas_sr.deploy.onnx_format import LARGEST_SIDE
+from quantnas_sr.deploy.onnx.onnx_format import LARGEST_SIDE
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.export.choices import ADQ_FORMS, IO_KINDS, OPSETS, OUTPUTS, WEIGHTS_FORMATS
 from quantnas_sr.pth import PARAM_KEYS

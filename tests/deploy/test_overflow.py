@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from quantnas_sr.cli import main
-from quantnas_sr.deploy import overflow, sessions
-from quantnas_sr.deploy.onnx_format import INPUT, METADATA_PREFIX, OUTPUT
+from quantnas_sr.deploy.onnx import overflow, sessions
+from quantnas_sr.deploy.onnx.onnx_format import INPUT, METADATA_PREFIX, OUTPUT
+from quantnas_sr.deploy.opening import open_session
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.deploy.sessions import open_session
 from quantnas_sr.search_space import DerivedNetwork
 
 onnx = pytest.importorskip("onnx")

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.deploy import packages  # noqa: E402
-from quantnas_sr.deploy.onnx_format import sealed  # noqa: E402
+from quantnas_sr.deploy.onnx.onnx_format import sealed  # noqa: E402
 from quantnas_sr.deploy.packages import RUNTIMES, import_runtime, installed_runtimes, usable_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
 from quantnas_sr.errors import MissingExtraError  # noqa: E402

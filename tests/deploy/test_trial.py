@@ -11,7 +11,7 @@ import pytest
 from upscaling import write_onnx
 
 from quantnas_sr.deploy import trial
-from quantnas_sr.deploy.onnx_format import is_sealed, sealed
+from quantnas_sr.deploy.onnx.onnx_format import is_sealed, sealed
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import DataError

@@ -23,9 +23,9 @@ from networks import saved  # noqa: E402
 
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
+from quantnas_sr.deploy.opening import exact_runtimes  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
 from quantnas_sr.deploy.runtimes import open_network  # noqa: E402
-from quantnas_sr.deploy.sessions import exact_runtimes  # noqa: E402
 from quantnas_sr.errors import DataError  # noqa: E402
 from quantnas_sr.export.check import agreement, check  # noqa: E402
 from quantnas_sr.export.exporting import export  # noqa: E402

@@ -15,7 +15,7 @@ from upscaling import derived
 
 from quantnas_sr import cli
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.deploy.onnx_format import OUTPUT
+from quantnas_sr.deploy.onnx.onnx_format import OUTPUT
 from quantnas_sr.deploy.packages import LITERT, LITERT_RUNTIMES
 from quantnas_sr.deploy.runtimes import open_network
 from quantnas_sr.errors import CheckError, DataError, MissingExtraError, NetworkError, OptionError

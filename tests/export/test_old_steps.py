@@ -16,8 +16,8 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
+from quantnas_sr.deploy.opening import exact_runtimes  # noqa: E402
 from quantnas_sr.deploy.packages import installed_runtimes  # noqa: E402
-from quantnas_sr.deploy.sessions import exact_runtimes  # noqa: E402
 from quantnas_sr.export.exporting import export  # noqa: E402
 from quantnas_sr.export.onnx_graph.onnx_file import build_model  # noqa: E402
 from quantnas_sr.quantization import calibrate_inputs, observe_inputs  # noqa: E402

@@ -9,7 +9,7 @@ import numpy as np
 
 from quantnas_sr.deploy.litert.tflite_format import metadata_of
 from quantnas_sr.deploy.packages import import_litert
-from quantnas_sr.deploy.sessions import Session, complaint
+from quantnas_sr.deploy.session import Session, complaint
 from quantnas_sr.errors import DataError
 from quantnas_sr.system.cpus import available_cpus
 
@@ -20,7 +20,7 @@ class LiteRTSession(Session):
     Tensors of images are (N, H, W, C) in the file and (N, C, H, W) here.
 
     Args:
-        path, threads, outputs, model: as of `sessions.open_session`; by default all CPUs are used.
+        path, threads, outputs, model: as of `opening.open_session`; by default all CPUs are used.
         xnnpack: whether XNNPACK computes what it can, as is LiteRT's default; else LiteRT's own kernels do.
     """
 

@@ -8,7 +8,7 @@ import re
 from types import ModuleType
 from typing import Dict
 
-from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
+from quantnas_sr.deploy.onnx.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.packages import import_litert
 
 #: The first bytes of a file after the offset of its root.

@@ -1,88 +1,26 @@
-"""Runs exported files on the CPU, with settings that do not change the pixels: ONNX files in OpenVINO and ONNX Runtime.
-
-The session of ``.tflite`` files is in `litert.session`.
-"""
+"""Runs ONNX files on the CPU in OpenVINO and ONNX Runtime, with settings that do not change the pixels."""
 
 import io
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
-from quantnas_sr.deploy.overflow import (
+from quantnas_sr.deploy.onnx.onnx_format import INPUT
+from quantnas_sr.deploy.onnx.overflow import (
     ONNX_RUNTIME_EXACT,
     ONNX_RUNTIME_IN_FLOAT,
     OPENVINO_IN_FLOAT,
     may_overflow,
     openvino_overflows,
 )
-from quantnas_sr.deploy.packages import LITERT, LITERT_BUILTIN, import_runtime
+from quantnas_sr.deploy.packages import import_runtime
+from quantnas_sr.deploy.session import Session, complaint
 from quantnas_sr.errors import DataError
 
 #: Number of image sizes for which compiled models are kept.
 _COMPILED_SIZES = 4
-
-
-class Session(ABC):
-    """An exported file in a runtime.
-
-    Attributes:
-        metadata: of the file.
-        in_float: whether it is computed in float, because integers would overflow on this processor, see `overflow`.
-        pixels: the kind of numbers of its images: float32, or uint8.
-    """
-
-    metadata: Mapping[str, str]
-    pixels: np.dtype
-    in_float: bool = False
-
-    @abstractmethod
-    def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
-        """Compute the outputs, by name, of an image (N, 3, H, W) of its ``pixels``."""
-
-    @abstractmethod
-    def free_memory(self) -> None:
-        """Give back what is kept for further images; they may take a little longer then."""
-
-
-def open_session(
-    runtime: str,
-    path: Path,
-    threads: Optional[int] = None,
-    outputs: Sequence[str] = (OUTPUT,),
-    model: Optional[bytes] = None,
-) -> Session:
-    """Open an exported file in a runtime.
-
-    Args:
-        runtime: one of `packages.ALL_RUNTIMES`.
-        path: the file.
-        threads: CPU threads; by default the runtime's.
-        outputs: the names of all outputs of the file, in their order.
-        model: content to open instead of the file; ``path`` is then used in errors only.
-
-    Raises:
-        DataError: the runtime cannot read the file.
-        MissingExtraError: the runtime cannot be used.
-    """
-    return _SESSIONS[runtime](path, threads, tuple(outputs), model)
-
-
-def exact_runtimes(path: Path, runtimes: Sequence[str]) -> List[str]:
-    """Those runtimes that compute a file in integers on this processor; all of them where none does, see `overflow`.
-
-    Raises:
-        DataError: a runtime cannot read the file.
-    """
-    return [runtime for runtime in runtimes if not open_session(runtime, path).in_float] or list(runtimes)
-
-
-def complaint(error: Exception) -> str:
-    """The last line of a runtime's error message, which is the one that says what is wrong."""
-    return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
 def _kind(said: Sequence[str]) -> np.dtype:
@@ -174,23 +112,3 @@ class OnnxRuntimeSession(Session):
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._session = self._opened()
-
-
-_Open = Callable[[Path, Optional[int], Tuple[str, ...], Optional[bytes]], Session]
-
-
-def _litert(xnnpack: bool) -> _Open:
-    def opened(path: Path, threads: Optional[int], outputs: Tuple[str, ...], model: Optional[bytes]) -> Session:
-        from quantnas_sr.deploy.litert.session import LiteRTSession
-
-        return LiteRTSession(path, threads, outputs, model, xnnpack)
-
-    return opened
-
-
-_SESSIONS: Dict[str, _Open] = {
-    "openvino": OpenVINOSession,
-    "onnxruntime": OnnxRuntimeSession,
-    LITERT: _litert(xnnpack=True),
-    LITERT_BUILTIN: _litert(xnnpack=False),
-}

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from quantnas_sr.deploy.litert.tflite_format import FILE_IDENTIFIER, schema
-from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT
+from quantnas_sr.deploy.onnx.onnx_format import INPUT, OUTPUT
 
 #: Version of the schema's files.
 _VERSION = 3

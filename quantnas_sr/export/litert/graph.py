@@ -1,6 +1,6 @@
 """The graph of a plain network in a ``.tflite``: convolutions that write bytes, the anchor, the pixel shuffle.
 
-A tensor that a layer rounds is named after its call (see `deploy.onnx_format.Call`), a weight after its layer.
+A tensor that a layer rounds is named after its call (see `deploy.onnx.onnx_format.Call`), a weight after its layer.
 """
 
 from typing import List, Mapping, Optional
@@ -8,7 +8,7 @@ from typing import List, Mapping, Optional
 from torch import nn
 
 from quantnas_sr.deploy.litert.tflite_format import DIGEST_KEY, UNSEALED, sealed
-from quantnas_sr.deploy.onnx_format import INPUT, METADATA_PREFIX, OUTPUT, Call
+from quantnas_sr.deploy.onnx.onnx_format import INPUT, METADATA_PREFIX, OUTPUT, Call
 from quantnas_sr.export.litert.byte_network import MIDDLE, STEP, ByteNetwork, chain, pixel_order
 from quantnas_sr.export.litert.convolutions import Convolution, StoredRounding, copying
 from quantnas_sr.export.litert.flat_buffer import FlatBuffer

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from quantnas_sr.deploy.litert.tflite_format import schema
-from quantnas_sr.deploy.onnx_format import Call
+from quantnas_sr.deploy.onnx.onnx_format import Call
 from quantnas_sr.deploy.packages import LITERT_BUILTIN
 from quantnas_sr.export.layer_check import LayerCheck
 from quantnas_sr.export.litert.byte_network import pixel_order

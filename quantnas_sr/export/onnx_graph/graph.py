@@ -8,7 +8,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from quantnas_sr.deploy.onnx_format import INPUT, OUTPUT, sealed
+from quantnas_sr.deploy.onnx.onnx_format import INPUT, OUTPUT, sealed
 from quantnas_sr.export.choices import OPSETS
 from quantnas_sr.export.onnx_graph.refusals import check_runs, is_about_sizes, refusal, size_is_fixed
 from quantnas_sr.export.onnx_graph.traced_size import quiet, traced_size
@@ -29,7 +29,7 @@ def trace(
         size: height and width of the only image that the graph is for, one at a time; None for all sizes.
 
     Returns:
-        A model with the input and output of `deploy.onnx_format`.
+        A model with the input and output of `deploy.onnx.onnx_format`.
 
     Raises:
         NetworkError: it cannot be traced or converted, or not for images of all sizes; one line, where and why.

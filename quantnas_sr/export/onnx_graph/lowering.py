@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 import numpy as np
 import onnx_ir as ir
 
-from quantnas_sr.deploy.onnx_format import Call
+from quantnas_sr.deploy.onnx.onnx_format import Call
 from quantnas_sr.export.modules import DOMAIN
 from quantnas_sr.export.onnx_graph.graph import Editor, array_of, replace
 from quantnas_sr.export.rewrites.byte_images import BYTES

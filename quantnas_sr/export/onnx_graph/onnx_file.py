@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quantnas_sr.cost.dry_run import in_one_line, name_of
-from quantnas_sr.deploy.onnx_format import METADATA_PREFIX
+from quantnas_sr.deploy.onnx.onnx_format import METADATA_PREFIX
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.errors import MissingExtraError, NetworkError, QuantNASError
 from quantnas_sr.export.choices import WEIGHTS_FORMATS

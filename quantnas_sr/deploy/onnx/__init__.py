@@ -1,0 +1,1 @@
+"""Exported ONNX files: their format, the sessions that run them, processors on which their integers overflow."""
