@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.export.rounded_outputs import RoundedConv, round_outputs
@@ -47,6 +48,36 @@ def test_a_range_is_calibrated_on_all_columns():
     observer.add(x)
     step, _ = observer.least_error_range(4)
     assert 15 * float(step) > 0.8
+
+
+def mean_squared_error(x: Tensor, step: Tensor, zero_point: Tensor, bits: int) -> float:
+    integers = (x.double() / step).round().clamp(-zero_point, 2**bits - 1 - zero_point)
+    return float((integers * step - x).square().mean())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8, 9, 12, 16])
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.randn(1, 4, 20, 20) ** 3,
+        torch.randn(1, 4, 20, 20).relu(),
+        -torch.rand(1, 2, 9, 9),
+        torch.full((1, 9), 0.3),
+    ],
+    ids=["both signs", "none below 0", "none above 0", "constant"],
+)
+def test_no_narrower_range_has_a_smaller_error(values, bits):
+    """Of those that are tried, by a look at every value; the error at the ends, which counts too, is a thousandth."""
+    observer = RangeObserver()
+    observer.add(values)
+    step, zero_point = observer.least_error_range(bits)
+    found = mean_squared_error(values, step, zero_point, bits)
+    lowest, highest = values.amin().clamp_max(0), values.amax().clamp_min(0)
+    of_ends = 1e-3 * max(float(lowest**2), float(highest**2))
+    for down in torch.linspace(0.05, 1, 20) * lowest:
+        for up in torch.linspace(0.05, 1, 20) * highest:
+            tried = ((up - down) / (2**bits - 1)).clamp_min(1e-30)
+            assert found <= mean_squared_error(values, tried, (-down / tried).round(), bits) + of_ends + 1e-12
 
 
 def test_the_sample_of_a_small_tensor_is_all_of_it():
