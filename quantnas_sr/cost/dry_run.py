@@ -1,4 +1,7 @@
-"""Runs a network to find shapes: on fake tensors (nothing is computed) where that is possible, else on real ones."""
+"""Runs a network to find shapes: on fake tensors (nothing is computed) where that is possible, else on real ones.
+
+What little there is to compute for a small image is computed: keeping the books of fake tensors takes longer.
+"""
 
 from contextlib import ExitStack
 from typing import Any, Callable, ContextManager, Iterator, List, Optional, Tuple
@@ -14,6 +17,10 @@ from quantnas_sr.quantization import set_quantize
 #: Sides of the image that `output_shape` tries, one after the other: networks with windows or a pixel unshuffle accept
 #: only multiples of some size.
 _SIDES = (48, 56, 64, 60)
+#: Weights times pixels, about the multiply-adds at the resolution of the input, up to which a run is on real tensors.
+_QUICK = 2**29
+#: A network with fewer weights counts as one with so many: its tensors take memory too.
+_FEW = 2**12
 Shape = Tuple[int, ...]
 
 
@@ -25,7 +32,7 @@ def dry_run(
 ) -> Tuple[Shape, Shape]:
     """Run a copy of a network once, in evaluation mode and full precision.
 
-    Nothing is computed, unless the network reads tensor values or creates tensors in its forward pass.
+    Nothing is computed, unless that is quick or the network needs values in its forward pass.
 
     Args:
         network: takes (1, channels, H, W).
@@ -41,15 +48,21 @@ def dry_run(
     """
     errors: List[Exception] = []
     for number in [channels] if channels else _possible_channels(network):
-        for fake in (True, False):
+        for fake in [False] if _is_quick(network, size) else [True, False]:
             try:
                 return _run(network, (1, number, *size), fake, watched)
             except Exception as error:
-                errors.append(error)
-    on_real_tensors = errors[1]
+                if not fake:
+                    errors.append(error)
+    on_real_tensors = errors[0]
     raise NetworkError(
         f"{name_of(network)} does not run for an input of {size[0]}x{size[1]}: {in_one_line(on_real_tensors)}"
     )
+
+
+def _is_quick(network: nn.Module, size: Tuple[int, int]) -> bool:
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return max(weights, _FEW) * size[0] * size[1] <= _QUICK
 
 
 def _run(network: nn.Module, shape: Shape, fake: bool, watched: Any) -> Tuple[Shape, Shape]:

@@ -129,6 +129,16 @@ def test_a_huge_image_takes_no_memory():
     assert seen == [True]
 
 
+@pytest.mark.parametrize("size", [(24, 32), (1200, 1600)], ids=["computed", "not computed"])
+def test_what_is_counted_does_not_depend_on_whether_it_is_computed(size):
+    network = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), Spy(6, 12, 3, stride=2, padding=1), nn.PixelShuffle(2))
+    seen = []
+    network[1].register_forward_hook(lambda module, *_: seen.append(module.empty))
+    pixels = size[0] * size[1]
+    assert [layer.macs for layer in count(network, size).layers] == [162 * pixels, 648 * pixels // 4]
+    assert seen == [size[0] > 1000]
+
+
 @pytest.mark.parametrize(
     "network, gmacs, exact",
     [(RFDN, 27.14, 27_033_648_384), (lambda: MSRResNet(num_feat=64, num_block=16), 166.0, 166_207_684_608)],
