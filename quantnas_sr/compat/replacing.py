@@ -5,10 +5,22 @@ import types
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List
 
+#: Packages that BasicSR builds on, most of all loaded modules: they hold nothing of BasicSR's.
+_BELOW = frozenset(
+    (
+        *("torch", "torchvision", "numpy", "scipy", "sympy", "mpmath", "networkx", "jinja2"),
+        *("cv2", "PIL", "skimage", "tensorboard", "google"),
+    )
+)
+
 
 def loaded_namespaces() -> List[Dict[str, Any]]:
-    """The global variables of every loaded module. A module that is loaded when it is first used stays unloaded."""
-    modules = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
+    """The global variables of every loaded module that BasicSR does not build on.
+
+    A module that is loaded when it is first used stays unloaded.
+    """
+    above = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] not in _BELOW]
+    modules = [module for module in above if isinstance(module, types.ModuleType)]
     return [types.ModuleType.__getattribute__(module, "__dict__") for module in modules]
 
 
