@@ -66,7 +66,7 @@ def write_pth(content: Mapping[str, Any], path: Union[str, Path]) -> str:
         file.write(buffer.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    if read_with_digest(path)[1] != digest:
+    if Path(path).read_bytes() != buffer.getbuffer():
         raise CheckpointError(f"{path}: the checkpoint is not what was written")
     return digest
 

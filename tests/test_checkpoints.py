@@ -74,6 +74,17 @@ def test_a_checkpoint_is_told_which_is_better(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
+@pytest.mark.parametrize("spoil", [lambda file: file.truncate(100), lambda file: (file.seek(-40, 2), file.write(b"?"))])
+def test_a_disk_that_does_not_keep_what_was_written_is_noticed(spoil, tmp_path, monkeypatch):
+    def unreliable(handle):
+        with open(handle, "r+b", closefd=False) as file:
+            spoil(file)
+
+    monkeypatch.setattr("quantnas_sr.pth.os.fsync", unreliable)
+    with pytest.raises(CheckpointError, match="net.pth: the checkpoint is not what was written"):
+        write_pth({"params": {"a": torch.ones(200)}}, tmp_path / "net.pth")
+
+
 def test_what_cannot_be_marked_stays_as_it_is(tmp_path, monkeypatch):
     path = tmp_path / "x.pth"
     write_pth({"params": {}}, path)
