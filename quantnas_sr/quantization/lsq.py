@@ -125,8 +125,9 @@ class LSQWeight(nn.Module):
         return {"step_exponent": exponent_of(self.initial_step(weight))}
 
     def init_step(self, weight: Tensor) -> None:
-        """Set the steps to `initial_step`."""
-        self.set_step(self.initial_step(weight))
+        """Set the steps to `initial_step`; a weight without values leaves them."""
+        if not weight.is_meta:  # where nothing is computed each operation takes many steps of Python
+            self.set_step(self.initial_step(weight))
 
     def to_int(self, weight: Tensor) -> Tensor:
         """Eq. 13: the integers behind ``forward``, in a floating point tensor of the weight's shape (O, I, kH, kW)."""
