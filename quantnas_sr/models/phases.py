@@ -24,12 +24,12 @@ class TrainingPhases:
 
         Args:
             calibrates: whether the network has steps of activations that are not set yet.
-            default_calibration: number of iterations, at most a tenth of ``total_iter``.
+            default_calibration: number of iterations, at most a tenth of those after full precision.
         """
         total = int(train["total_iter"])
         full_precision = int((train.get("fp_warmup") or 0) * train["total_iter"])
         given = train.get("calibration_iter")
-        iterations = int(min(default_calibration, total // 10) if given is None else given)
+        iterations = int(min(default_calibration, (total - full_precision) // 10) if given is None else given)
         return cls(full_precision, full_precision + iterations if calibrates and iterations else 0)
 
     def calibrates(self, iteration: int) -> bool:

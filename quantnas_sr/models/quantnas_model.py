@@ -20,8 +20,8 @@ from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_in
 from quantnas_sr.registration import MODEL_REGISTRY
 from quantnas_sr.system.random_state import random_state, set_random_state
 
-#: By default the images of so many iterations, or of a tenth of the training where that is less, set the steps of
-#: activations.
+#: By default the images of so many iterations, or of a tenth of what follows the warm-up where that is less, set the
+#: steps of activations.
 CALIBRATION_ITERATIONS = 10
 
 

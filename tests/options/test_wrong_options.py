@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 import sys
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -411,6 +412,17 @@ def test_a_patch_that_the_network_cannot_take_is_one_line(project, monkeypatch):
         parse(project, "train_rfdn_8bit_x4.yml", options, monkeypatch)
     options["datasets"]["train"]["gt_size"] = 36
     parse(project, "train_rfdn_8bit_x4.yml", options, monkeypatch)
+
+
+def test_a_calibration_that_would_not_end_is_one_line(project, monkeypatch):
+    opt = small(project, "train_basic_x4.yml")
+    opt["train"].update(total_iter=20, fp_warmup=0.9, calibration_iter=1)
+    opt["train"]["scheduler"]["periods"] = [20]
+    parse(project, "train_basic_x4.yml", opt, monkeypatch)
+    opt["train"]["calibration_iter"] = 2
+    line = "train.calibration_iter: 2 leaves none of the 2 iterations after fp_warmup to train in. Allowed: less than 2"
+    with pytest.raises(QuantNASError, match=re.escape(line)):
+        parse(project, "train_basic_x4.yml", opt, monkeypatch)
 
 
 def test_debug_without_validation_is_one_line(project, monkeypatch):

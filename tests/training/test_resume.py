@@ -122,6 +122,18 @@ def test_a_resumed_pipeline_is_the_uninterrupted_one(changes, tmp_path, monkeypa
     assert [path.read_bytes() for path in files] == whole
 
 
+# --- the phases
+
+
+@pytest.mark.parametrize("fp_warmup", [0, 0.5, 0.9, 0.95])
+def test_a_training_that_quantizes_at_all_ends_with_calibrated_quantizers(fp_warmup, tmp_path):
+    """It was validated without those of activations where its last iterations were still to calibrate them."""
+    model = new_model(options(tmp_path, {"train.fp_warmup": fp_warmup, "train.total_iter": 20}))
+    train(model, 1, 20)
+    quantizers = [m for m in model.net_g.modules() if isinstance(m, LSQActivation)]
+    assert quantizes(model) and quantizers and all(m.is_calibrated for m in quantizers)
+
+
 # --- a phase that is over stays over
 
 

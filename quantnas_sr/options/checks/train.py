@@ -40,16 +40,23 @@ def check_train(opt: Options, net: Optional[nn.Module]) -> None:
             _check_optimizer(train[key], f"train.{key}")
     if _is_basicsrs(model, "setup_schedulers"):
         _check_scheduler(train["scheduler"], train["total_iter"])
-    if train.get("calibration_iter", 0) >= train["total_iter"]:
-        raise OptionError(
-            f"train.calibration_iter: {train['calibration_iter']} leaves none of total_iter {train['total_iter']} "
-            "to train in. Allowed: less than total_iter"
-        )
+    _check_calibration(train)
     if is_ours(model) and train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
         raise OptionError("train: there is no loss: the key 'pixel_opt' is missing")
     for key in train:
         if key.endswith("_opt") and train[key] is not None:
             _check_loss(train[key], key, net)
+
+
+def _check_calibration(train: Options) -> None:
+    """Iterations that calibrate must leave some that are trained with quantizers."""
+    total, calibration = train["total_iter"], train.get("calibration_iter", 0)
+    left = total - int((train.get("fp_warmup") or 0) * total)
+    if calibration >= left:
+        where = f"total_iter {total}" if left == total else f"the {left} iterations after fp_warmup"
+        raise OptionError(
+            f"train.calibration_iter: {calibration} leaves none of {where} to train in. Allowed: less than {left}"
+        )
 
 
 def _is_basicsrs(model: Any, method: str) -> bool:
