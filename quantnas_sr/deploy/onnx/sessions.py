@@ -18,6 +18,7 @@ from quantnas_sr.deploy.onnx.overflow import (
 from quantnas_sr.deploy.packages import import_runtime
 from quantnas_sr.deploy.session import Session, complaint
 from quantnas_sr.errors import DataError
+from quantnas_sr.system.signal_stack import signal_stack_kept
 
 #: Number of image sizes for which compiled models are kept.
 _COMPILED_SIZES = 4
@@ -63,7 +64,10 @@ class OpenVINOSession(Session):
             model = self._model.clone()
             try:
                 model.reshape(list(shape))
-                self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
+                # OpenVINO's CPU plugin sets an alternate signal stack for this thread, and frees it while it is set:
+                # the next signal, Ctrl-C too, would end the process.
+                with signal_stack_kept():
+                    self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
             except Exception as error:
                 raise DataError(f"{self._path}: OpenVINO cannot run it ({complaint(error)})") from None
         self._compiled.move_to_end(shape)
