@@ -141,7 +141,7 @@ def _conv_shape(args: Tuple, output: Tensor) -> Optional[ConvShape]:
 
 
 def count(network: nn.Module, size: Tuple[int, int] = (32, 32), channels: Optional[int] = None) -> NetworkCost:
-    """Count the operations and parameters of a network, without computing where that is possible (see `dry_run`).
+    """Count the operations and parameters of a network; a large one is not computed where possible (see `dry_run`).
 
     Args:
         network: any network that takes (1, channels, H, W). A layer with an integer attribute ``bits`` counts at that

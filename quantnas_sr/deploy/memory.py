@@ -1,12 +1,13 @@
 """How much memory a network takes for a tile: measured where the system allows it."""
 
-import ctypes
 import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
+
+from quantnas_sr.system.allocator import give_back_freed_memory
 
 #: Memory limit of ``quantnas upscale`` for its whole process, and of `upscale` for a tile; in bytes.
 DEFAULT_MEMORY = 2 << 30
@@ -60,8 +61,7 @@ def forget_peak() -> None:
     What the allocator holds though nothing uses it goes back to the system first: it would count in one measurement,
     and not in the next one if it went back in between.
     """
-    with suppress(OSError, AttributeError, TypeError):  # of the C library of GNU only
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
@@ -93,7 +93,7 @@ class MemoryUse:
                 first = before, peak
             # A runtime may keep memory from tile to tile, and a large process may give some back.
             more = max(peak - first[1], (peak - before) - (first[1] - first[0]))
-            if more >= _MEASURABLE and side > _SIDES[0]:
+            if more >= _MEASURABLE:
                 per_pixel = more / (side**2 - _SIDES[0] ** 2)
                 return cls(max(0, int(peak - per_pixel * side**2)) + _ERROR, _MARGIN * per_pixel)
         return cls(network.peak_memory() or 0, ASSUMED_BYTES_PER_PIXEL)

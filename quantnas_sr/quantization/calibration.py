@@ -162,8 +162,8 @@ class RangeObserver:
 def _mean_errors(values: Tensor, steps: Tensor, zero_points: Tensor, bits: int) -> Tensor:
     """The mean squared error of rounding (N,) values with each of K steps and zero points: (K,), in float64.
 
-    Sorted values that are rounded to the same integer lie beside each other, so that their number, their sum and the
-    sum of their squares are differences of running sums; with few integers that takes far less than a look at each.
+    Sorted values that are rounded to the same integer lie beside each other, so that their number and their sum are
+    differences of running ones; with few integers that takes far less than a look at each value.
     """
     largest = 2**bits - 1
     if largest > _MANY_INTEGERS:

@@ -1,8 +1,8 @@
-"""How a training process on the CPU treats freed memory."""
+"""What the C library does with freed memory."""
 
-import ctypes
 import functools
-import sys
+
+from quantnas_sr.system.c_library import c_function
 
 #: Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD = -1
@@ -19,7 +19,12 @@ def keep_freed_memory() -> bool:
     library has this setting: glibc on Linux has, those of Windows, macOS and Alpine have not. It lasts as long as the
     process, whose peak of memory is a few per cent higher.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = c_function("mallopt")
     return mallopt is not None and all(mallopt(key, _NEVER) for key in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
+
+
+def give_back_freed_memory() -> None:
+    """Give all freed memory that this process still holds back to the system, where the C library can do that."""
+    trim = c_function("malloc_trim")
+    if trim is not None:
+        trim(0)

@@ -10,13 +10,14 @@ KINDS = (fuzz_genotypes.Genotypes, fuzz_checkpoints.Checkpoints, fuzz_options.Op
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_mutated_file_is_taken_or_refused_in_one_line(kind, tmp_path, monkeypatch):
-    """`benchmarks/torture` does the same at length."""
+@pytest.mark.parametrize("part", range(2))
+def test_a_mutated_file_is_taken_or_refused_in_one_line(kind, part, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mutated = kind()
     mutated.prepare(tmp_path)
     before = set(tmp_path.rglob("*"))
-    cases = [Case(number, outcome_of(mutated, 0, number)) for number in range(250)]
+    numbers = range(250 * part, 250 * (part + 1))
+    cases = [Case(number, outcome_of(mutated, 0, number)) for number in numbers]
     counts = counts_of(cases)
     assert not counts["failed"], [case for case in cases if case.outcome not in ("accepted", "one line")]
     assert sum(counts.values()) == 250 and counts["accepted"] and counts["one line"]

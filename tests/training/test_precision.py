@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
-from quantnas_sr.system import allocator
+from quantnas_sr.system import c_library
 from quantnas_sr.system.allocator import keep_freed_memory
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -108,13 +108,13 @@ def test_where_the_c_library_has_no_such_setting_it_is_not_looked_for(platform, 
     def refuse(name):
         raise TypeError("bad argument type for built-in operation")
 
-    monkeypatch.setattr(allocator.sys, "platform", platform)
-    monkeypatch.setattr(allocator.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(c_library.sys, "platform", platform)
+    monkeypatch.setattr(c_library.ctypes, "CDLL", refuse)
     assert keep_freed_memory.__wrapped__() is False
 
 
 def test_a_c_library_without_the_setting_is_left_alone(monkeypatch):
     """musl, on Alpine Linux."""
-    monkeypatch.setattr(allocator.sys, "platform", "linux")
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(c_library.sys, "platform", "linux")
+    monkeypatch.setattr(c_library.ctypes, "CDLL", lambda name: object())
     assert keep_freed_memory.__wrapped__() is False

@@ -187,25 +187,28 @@ def test_what_is_no_amount_of_memory_is_one_line(text):
         parse_memory(text)
 
 
+class Measured(ModuleNetwork):
+    """Takes 1000 bytes for each pixel of a tile, in a process of ``base`` bytes."""
+
+    def __init__(self, base: int) -> None:
+        super().__init__(None, 1, 0)
+        self.base = self.peak = base
+
+    def take(self, side):
+        self.peak = max(self.peak, self.base + 1000 * side**2)
+
+    def peak_memory(self):
+        return self.peak
+
+    def forget_peak_memory(self):
+        self.peak = self.base
+
+
 def test_memory_is_measured():
-    class Known(ModuleNetwork):
-        """Takes 50 MB and 1000 bytes for each pixel."""
-
-        peak = 50 << 20
-
-        def take(self, side):
-            self.peak = max(self.peak, (50 << 20) + 1000 * side**2)
-
-        def peak_memory(self):
-            return self.peak
-
-        def forget_peak_memory(self):
-            self.peak = 50 << 20
-
-    network = Known(None, 1, 0)
+    network = Measured(50 << 20)
     use = MemoryUse.of(network, network.take)
     assert use.fixed == pytest.approx((50 + 16) << 20, rel=0.01)  # 16 MB do not show
-    assert 1000 <= use.per_pixel <= 2000
+    assert 1000 <= use.per_pixel <= 1500
     assert use.per_pixel * use.pixels(1e8) == pytest.approx(1e8, rel=0.01)
 
 
@@ -214,43 +217,23 @@ def test_memory_is_measured():
 def test_memory_is_measured_in_a_process_that_gives_back_memory_meanwhile(given_back, side):
     """The difference of two peaks was negative, or too small, and every image too large for the limit."""
 
-    class Shrinking(ModuleNetwork):
-        """Takes 1000 bytes for each pixel, in a process that first had 900 MB."""
-
-        base = peak = 900 << 20
-
+    class Shrinking(Measured):
         def take(self, tile):
-            self.peak = max(self.peak, self.base + 1000 * tile**2)
+            super().take(tile)
             if tile >= side:
                 self.base = (900 << 20) - given_back
 
-        def peak_memory(self):
-            return self.peak
-
-        def forget_peak_memory(self):
-            self.peak = self.base
-
-    network = Shrinking(None, 1, 0)
-    assert 1000 <= MemoryUse.of(network, network.take).per_pixel <= 2000
+    network = Shrinking(900 << 20)
+    assert 1000 <= MemoryUse.of(network, network.take).per_pixel <= 1500
 
 
 def test_memory_is_measured_in_a_runtime_that_keeps_it():
-    class Keeping(ModuleNetwork):
-        """Takes 1000 bytes for each pixel of the largest tile so far, and keeps them."""
-
-        peak = 900 << 20
-
-        def take(self, side):
-            self.peak = max(self.peak, (900 << 20) + 1000 * side**2)
-
-        def peak_memory(self):
-            return self.peak
-
+    class Keeping(Measured):
         def forget_peak_memory(self):
             pass
 
-    network = Keeping(None, 1, 0)
-    assert 1000 <= MemoryUse.of(network, network.take).per_pixel <= 2000
+    network = Keeping(900 << 20)
+    assert 1000 <= MemoryUse.of(network, network.take).per_pixel <= 1500
 
 
 def test_memory_that_cannot_be_measured_is_assumed():

@@ -50,7 +50,9 @@ def check_train(opt: Options, net: Optional[nn.Module]) -> None:
 
 def _check_calibration(train: Options) -> None:
     """Iterations that calibrate must leave some that are trained with quantizers."""
-    total, calibration = train["total_iter"], train.get("calibration_iter", 0)
+    total, calibration = train["total_iter"], train.get("calibration_iter")
+    if not calibration:
+        return
     left = total - int((train.get("fp_warmup") or 0) * total)
     if calibration >= left:
         where = f"total_iter {total}" if left == total else f"the {left} iterations after fp_warmup"
