@@ -4,7 +4,7 @@ EXTRAS ?= test,dev
 INSTALLED := .venv/.installed
 PIP := .venv/bin/python -m pip
 
-.PHONY: demo test bench torture lint clean
+.PHONY: demo test evidence bench torture lint clean
 
 demo: $(INSTALLED)
 	.venv/bin/python examples/demo.py
@@ -14,6 +14,11 @@ demo: $(INSTALLED)
 # their fixtures; who is done first takes tests from another's end.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 3 --dist worksteal
+
+# Less than twenty minutes on two cores; the plans beside smoke.yml take hours.
+evidence: $(INSTALLED)
+	.venv/bin/python examples/demo.py --only-data
+	.venv/bin/python benchmarks/evidence.py options/evidence/smoke.yml --jobs 2
 
 # About twenty minutes, in which the machine must be left alone.
 bench: $(INSTALLED)

@@ -1,28 +1,24 @@
-"""Does ``noise_mode: fast`` find what ``exact`` finds? Outputs, gradients of the alphas, genotypes, trained networks.
+"""Does ``noise_mode: fast`` find what ``exact`` finds? Outputs, gradients of the alphas, genotypes.
 
-    python benchmarks/noise_modes.py --train FOLDER_OF_LMDBS --valid FOLDER --output experiments/noise_modes
+    python benchmarks/evidence.py options/evidence/noise_modes.yml --jobs 2
+    python benchmarks/noise_modes.py experiments/noise_modes/results.json
 
-Every seed is searched in both modes with small options (`chain`), and each genotype is trained and measured. Finished
-steps are not repeated, so a second call goes on where the first one stopped.
+The plan searches every seed in both modes, and trains and measures each genotype. This compares the genotypes, and
+distributions that need no search.
 """
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
+import json
+from itertools import combinations
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
-from chain import Chain, add_arguments, settle
 
 from quantnas_sr.search_space import Supernet
 
 MODES = ("exact", "fast")
-
-
-def searched_and_trained(chain: Chain, seed: int, mode: str) -> Dict[str, Any]:
-    """Search, train and measure once."""
-    genotype = chain.search(mode, seed, network_g__noise_mode=mode)
-    return {**chain.train(mode, seed, genotype), "mode": mode}
 
 
 def sampled(net: Supernet, x: torch.Tensor, gt: torch.Tensor, draws: int) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -62,38 +58,32 @@ def distributions(seed: int, draws: int) -> Dict[str, float]:
     }
 
 
-def agreement(rows: List[Dict[str, Any]]) -> Dict[str, float]:
-    """Share of slots that get the same operation, and the same bits, between pairs of searches."""
-    pairs = {"between the modes, same seed": [], "between seeds, exact": [], "between seeds, fast": []}
-    for i, a in enumerate(rows):
-        for b in rows[i + 1 :]:
-            same = np.mean([a["slots"][s] == b["slots"][s] for s in a["slots"]])
-            if a["seed"] == b["seed"]:
-                pairs["between the modes, same seed"].append(same)
-            elif a["mode"] == b["mode"]:
-                pairs[f"between seeds, {a['mode']}"].append(same)
+def agreement(slots: Dict[str, List[Dict[str, Any]]]) -> Dict[str, float]:
+    """Share of slots that get the same operation, and the same bits, between pairs of searches.
+
+    Args:
+        slots: by mode, what each search chose, seed by seed.
+    """
+
+    def same(a: Dict[str, Any], b: Dict[str, Any]) -> float:
+        return float(np.mean([a[slot] == b[slot] for slot in a]))
+
+    pairs = {"between the modes, same seed": [same(a, b) for a, b in zip(*slots.values())]}
+    for mode, searches in slots.items():
+        pairs[f"between seeds, {mode}"] = [same(a, b) for a, b in combinations(searches, 2)]
     return {key: float(np.mean(values)) for key, values in pairs.items() if values}
 
 
 def main() -> None:
+    """Print what the plan's genotypes have in common, and the distributions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, output="experiments/noise_modes", seeds=5, train_iter=1500, weights="params_ema")
+    parser.add_argument("results", type=Path, help="results.json of the plan")
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=5, help="supernets whose distributions are compared (5)")
     args = parser.parse_args()
-    settle(args)
-
-    chain = Chain(args)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(searched_and_trained, chain, seed, mode) for seed in range(args.seeds) for mode in MODES]
-        rows = [job.result() for job in jobs]
-    print("| seed | mode | GBitOps | PSNR-Y, dB |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {row['seed']} | {row['mode']} | {row['gbitops']:.3f} | {row['psnr']:.3f} |")
-    for mode in MODES:
-        for key in ("gbitops", "psnr"):
-            values = [row[key] for row in rows if row["mode"] == mode]
-            print(f"{mode}: {key} {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f}")
-    for key, value in agreement(rows).items():
+    rows = json.loads(args.results.read_text(encoding="utf-8"))["rows"]
+    searched = {mode: [network["slots"] for network in rows[mode]["networks"]] for mode in MODES}
+    for key, value in agreement(searched).items():
         print(f"slots with the same choice, {key}: {100 * value:.0f} %")
     found = [distributions(seed, args.draws) for seed in range(args.seeds)]
     for key in found[0]:

@@ -4,6 +4,7 @@ Every step is a command that can be typed by hand; it is printed before it runs.
 ``experiments/demo``.
 """
 
+import argparse
 import json
 import os
 import re
@@ -143,16 +144,28 @@ def speed_up() -> str:
     return "\n" + "".join(lines)
 
 
-def main() -> int:
-    """Run the chain; returns the exit code."""
-    start = time.time()
-    for folder in (DATA, RESULT, *Path().glob("*/demo_search*"), *Path().glob("*/demo_t*")):
-        shutil.rmtree(folder, ignore_errors=True)
+def prepare() -> None:
+    """Make the LMDBs that are trained on, and the images that were held out, anew."""
+    shutil.rmtree(DATA, ignore_errors=True)
     copy_photographs()
     photos, output = str(DATA / "photos"), str(DATA)
     sub_images = ("--gt-size", "192", "--step", "96")
     run("quantnas", "prepare", "folder", f"{photos}/train", "--output", output, "--name", "train", *sub_images)
     run("quantnas", "prepare", "folder", f"{photos}/test", "--output", output, "--name", "test", "--as", "folders")
+
+
+def main() -> int:
+    """Run the chain; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only-data", action="store_true", help=f"prepare {DATA}, and stop")
+    only_data = parser.parse_args().only_data
+    start = time.time()
+    prepare()
+    if only_data:
+        return 0
+    for folder in (RESULT, *Path().glob("*/demo_search*"), *Path().glob("*/demo_t*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    output = str(DATA)
     run("basicsr", "train", "-opt", "options/demo/search.yml")
     run("quantnas", "draw", str(GENOTYPE), str(RESULT / "genotype.svg"))
     run("quantnas", "draw", str(GENOTYPE), str(RESULT / "genotype.png"))

@@ -193,17 +193,32 @@ def check_chain(options: Mapping[str, Options], sources: Sources) -> None:
     """
     stand_in = supernet_of(options["search"], str(sources.search)).genotype().to_dict()
     for stage, path in zip(STAGES, sources):
-        tried = copy.deepcopy(options[stage])
-        tried["is_train"] = stage != "test"
-        tried["path"] = {}
-        for phase, dataset in tried["datasets"].items():
-            dataset.update(phase=phase.split("_")[0], scale=tried.get("scale"))
-        if stage != "search":
-            tried["network_g"]["genotype"] = stand_in
-        try:
-            check(tried)
-        except QuantNASError as error:
-            raise OptionError(f"{path}: {error}") from None
+        check_stage(options[stage], stage, str(path), None if stage == "search" else stand_in)
+
+
+def check_stage(options: Options, stage: str, where: str, stand_in: Optional[Mapping[str, Any]]) -> None:
+    """Check the options of a stage whose checkpoints need not be there yet.
+
+    Args:
+        options: they stay as they are.
+        stage: one of `STAGES`.
+        where: what an error begins with.
+        stand_in: a genotype, as plain data, in place of one that will be found; None for a stage that reads none.
+
+    Raises:
+        QuantNASError: one line.
+    """
+    tried = copy.deepcopy(options)
+    tried["is_train"] = stage != "test"
+    tried["path"] = {}
+    for phase, dataset in tried["datasets"].items():
+        dataset.update(phase=phase.split("_")[0], scale=tried.get("scale"))
+    if stand_in is not None:
+        tried["network_g"]["genotype"] = stand_in
+    try:
+        check(tried)
+    except QuantNASError as error:
+        raise OptionError(f"{where}: {error}") from None
 
 
 def _check_unchanged(job: SweepJob, options: Mapping[str, Options]) -> None:

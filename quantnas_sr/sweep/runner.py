@@ -47,7 +47,7 @@ def run_sweep(
         QuantNASError: a job is being run by another process, or Slurm cannot be used.
     """
     with ExitStack() as stack:
-        stack.enter_context(_interrupted_by_signals())
+        stack.enter_context(interrupted_by_signals())
         if slurm is None:
             futures = stack.enter_context(_run_here(jobs, at_once or 1, retries))
         else:
@@ -60,7 +60,7 @@ def run_sweep(
 
 
 @contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
+def interrupted_by_signals() -> Iterator[None]:
     """Within the block, SIGTERM, and what a closed terminal sends, raise KeyboardInterrupt as Ctrl-C does.
 
     Windows has no SIGHUP but SIGBREAK.
