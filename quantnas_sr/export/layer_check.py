@@ -1,7 +1,8 @@
 """Compares an exported file in a runtime with PyTorch, layer by layer.
 
-For the comparison, the integers of all quantized tensors become outputs of the file. PyTorch computes every layer from
-the runtime's integers. Then every integer of the runtime must be a correct rounding of PyTorch's real number.
+The integers of all weights in the file must be PyTorch's. For the rest of the comparison, the integers of all quantized
+tensors become outputs of the file. PyTorch computes every layer from the runtime's integers. Then every integer of the
+runtime must be a correct rounding of PyTorch's real number.
 """
 
 from contextlib import ExitStack
@@ -56,6 +57,8 @@ class LayerCheck:
 
     def __init__(self, network: nn.Module, path: Path, runtime: str) -> None:
         self._network = network
+        #: A phrase for each layer whose weights are other integers in the file.
+        self._weights: List[str] = []
         self._values, names, content = self._watched(path)
         self._session = open_session(runtime, path, outputs=[OUTPUT, *names], model=content)
 
@@ -64,6 +67,7 @@ class LayerCheck:
         import onnx
 
         model = onnx.load(str(path))
+        self._weights = wrong_weights(model.graph, self._network)
         values = rounded_values(model.graph)
         names = list(dict.fromkeys(value for calls in values.values() for value in calls.values()))
         names = [name for name in names if name not in (INPUT, OUTPUT)]
@@ -80,7 +84,7 @@ class LayerCheck:
         given = converted(image, self._session.pixels)
         found = {INPUT: given, **self._session(given)}
         layers: List[_Layer] = []
-        wrong: List[str] = []
+        wrong = list(self._weights)
         with ExitStack() as hooks, torch.inference_mode():
             for name, module in rounding_modules(self._network):
                 values, rounding = self._values.get(name, {}), rounding_of(module)
@@ -128,6 +132,33 @@ def rounded_values(graph: Any) -> Dict[str, Dict[int, str]]:
             if dequantize.op_type == "DequantizeLinear":
                 found.setdefault(call.layer, {})[call.number] = dequantize.input[0]
     return found
+
+
+@torch.no_grad()
+def wrong_weights(graph: Any, network: nn.Module) -> List[str]:
+    """A phrase for each quantized layer whose weights are other integers in an exported file than in PyTorch.
+
+    Images do not show a wrong integer that they multiply by 0. Weights in another shape in the file are left to them.
+
+    Args:
+        graph: an ``onnx.GraphProto`` of `onnx_file.build_model`.
+        network: what was exported.
+    """
+    from onnx import numpy_helper
+
+    source = {output: node for node in graph.node for output in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    layers, found = dict(quantized_layers(network)), {}
+    for node in graph.node:
+        call = Call.of(node.name) if node.op_type == "Conv" else None
+        stored = source.get(node.input[1]) if call is not None and call.layer in layers else None
+        if stored is None or stored.op_type != "DequantizeLinear" or stored.input[0] not in constants:
+            continue
+        theirs = numpy_helper.to_array(constants[stored.input[0]]).astype(np.float32)
+        ours = layers[call.layer].weight_quantizer.to_int(layers[call.layer].scaled_weight()).numpy()
+        if theirs.shape == ours.shape and (theirs != ours).any():
+            found[call.layer] = int((theirs != ours).sum()), ours.size
+    return [f"{wrong} of {of} weights of {layer} are other integers" for layer, (wrong, of) in found.items()]
 
 
 class _Layer:

@@ -24,7 +24,7 @@ from quantnas_sr.export.rewrites.byte_images import BYTES, ByteImages  # noqa: E
 from quantnas_sr.export.rewrites.channel_scales import fold_channel_scales  # noqa: E402
 from quantnas_sr.export.rewrites.clear_sums import clear_sums, clearance  # noqa: E402
 from quantnas_sr.images.units import converted, from_unit, to_unit  # noqa: E402
-from quantnas_sr.quantization import Rounding  # noqa: E402
+from quantnas_sr.quantization import QuantConv2d, Rounding  # noqa: E402
 from quantnas_sr.upscaling import upscale  # noqa: E402
 
 RUNTIMES = installed_runtimes()
@@ -139,6 +139,28 @@ def test_channel_scales_move_into_the_layer_before_and_nothing_else_changes():
     for before, layer in zip(integers, layers(network)):
         assert torch.equal(layer.weight_quantizer.to_int(layer.scaled_weight()), before)
     torch.testing.assert_close(folded, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_between_two_integers_stay_what_they_were_rounded_to():
+    """Trained weights gather there; the last bit of a division by a channel scale must not decide anew."""
+    network = plain()
+    with torch.no_grad():
+        for layer in layers(network):
+            halves = (layer.weight / layer.weight_quantizer.step).round() + 0.5
+            between = halves * layer.weight_quantizer.step * (1 + 6e-8 * torch.randint(-2, 3, halves.shape))
+            layer.weight.copy_(between if layer.channel_scale is None else between / layer.channel_scale.view(-1, 1, 1))
+            unit = layer.weight_quantizer.step.flatten() * layer.input_quantizer.step
+            layer.bias.copy_(layer.bias.sign() * unit * 2.5)
+    integers = [layer.weight_quantizer.to_int(layer.scaled_weight()) for layer in layers(network)]
+    biases = [bias_of(layer) for layer in layers(network)]
+    for before, bias, layer in zip(integers, biases, layers(fold_channel_scales(network))):
+        assert torch.equal(layer.weight_quantizer.to_int(layer.scaled_weight()), before)
+        assert torch.equal(bias_of(layer), bias)
+
+
+def bias_of(layer: QuantConv2d) -> torch.Tensor:
+    unit = layer.weight_quantizer.step.flatten() * layer.input_quantizer.step
+    return (layer.quantized_bias() / unit).detach().round()
 
 
 def test_channel_scales_stay_where_something_else_reads_the_layer_before():

@@ -229,6 +229,25 @@ def test_a_wrong_integer_of_one_call_is_found_and_the_call_is_named(number, runt
         check(network, path, [runtime], images(1))
 
 
+def test_a_wrong_integer_of_a_weight_is_found_where_no_image_shows_it(of_three_calls, tmp_path):
+    network, exported = of_three_calls
+    model = onnx.load(str(exported))
+    (weight,) = {
+        source.input[0]
+        for node in model.graph.node
+        for source in model.graph.node
+        if node.op_type == "Conv" and node.name.startswith("network.body#") and node.input[1] in source.output
+    }
+    (stored,) = (constant for constant in model.graph.initializer if constant.name == weight)
+    integers = onnx.numpy_helper.to_array(stored).copy()
+    integers[0, 0, 0, 0] += 1 if integers[0, 0, 0, 0] < 0 else -1
+    stored.CopyFrom(onnx.numpy_helper.from_array(integers, weight))
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    black = np.zeros((1, 3, 9, 9), np.float32)
+    with pytest.raises(DataError, match=rf"1 of {integers.size} weights of network\.body are other integers"):
+        check(network, tmp_path / "net.onnx", RUNTIMES[:1], [black])
+
+
 def test_a_file_that_calls_a_layer_less_often_says_so(network, path):
     """As of a network that decides by the size of the image how often it does something."""
     more = recurrent(calls=3)

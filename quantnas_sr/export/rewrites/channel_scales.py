@@ -12,6 +12,7 @@ from torch import nn
 
 from quantnas_sr.export.rewrites.readers import RECTIFIERS, Readers, quantized_layers, readers_of
 from quantnas_sr.quantization import QuantConv2d
+from quantnas_sr.quantization.channel_scale import scaled_weight
 
 
 @torch.no_grad()
@@ -42,11 +43,18 @@ def _foldable(readers: Readers) -> Iterator[Tuple[Set[QuantConv2d], QuantConv2d]
 
 
 def _divide(layer: QuantConv2d, scale: torch.Tensor) -> None:
-    """Let a layer make its output channels divided by a scale, (O,), with the same integers."""
+    """Let a layer make its output channels divided by a scale, (O,), with the same integers.
+
+    What it computes with is divided, not the weights and the bias that are rounded to it: trained weights gather where
+    they are rounded to one side or the other (Nagel et al., arXiv:2203.11086), and the last bit of a division decides.
+    """
     by_channel = scale.view(-1, 1, 1, 1)
     sign, step = layer.weight_quantizer.sign, layer.weight_quantizer.step
-    layer.weight = nn.Parameter(layer.weight / by_channel)
+    rounded, bias = layer.weight_quantizer(layer.scaled_weight()), layer.quantized_bias()
+    if layer.channel_scale is not None:
+        rounded = scaled_weight(rounded, 1 / layer.channel_scale, layer.groups)
+    layer.weight = nn.Parameter(rounded / by_channel)
     layer.weight_quantizer.set_step(step / by_channel)
     layer.weight_quantizer.sign = sign
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias / scale)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias / scale)
