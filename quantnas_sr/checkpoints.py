@@ -8,10 +8,11 @@ from torch import nn
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.bounds import bounded, check_size, most_weights_of
 from quantnas_sr.cost.dry_run import output_shape
-from quantnas_sr.errors import CheckpointError, OptionError, QuantNASError
+from quantnas_sr.errors import CalibrationError, CheckpointError, OptionError, QuantNASError
 from quantnas_sr.mixed_precision.base_network import as_trained, build_arch
 from quantnas_sr.mixed_precision.nameable import nameable
 from quantnas_sr.pth import check_state, description_in, fill, key_of, read_pth, read_state
+from quantnas_sr.quantization import is_uncalibrated
 from quantnas_sr.search_space.derived import derived_from, load_derived
 from quantnas_sr.values.signatures import check_arguments
 
@@ -75,6 +76,16 @@ def load_as_named(options: Mapping[str, Any], where: str) -> nn.Module:
     if options.get("network") is None:
         return load_network(path, key)
     return load_arch(options["network"], path, f"{where}.network", key)
+
+
+def check_calibrated(network: nn.Module, path: Union[str, Path]) -> None:
+    """Check that a network of a checkpoint can compute quantized.
+
+    Raises:
+        CheckpointError: its training, or this part of it, was in full precision.
+    """
+    if is_uncalibrated(network):
+        raise CheckpointError(f"{path}: {CalibrationError()}")
 
 
 def describes_network(state: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import Optional
 import numpy as np
 import torch
 
-from quantnas_sr.checkpoints import load_network, scale_of
+from quantnas_sr.checkpoints import check_calibrated, load_network, scale_of
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.deploy.network import Network
 from quantnas_sr.deploy.receptive_field import halo
@@ -17,7 +17,9 @@ class TorchNetwork(Network):
     """A checkpoint in PyTorch, on a GPU if there is one. Scale and halo are found by running it."""
 
     def __init__(self, path: Path, threads: Optional[int]) -> None:
-        self._module = for_rgb(load_network(path))
+        network = load_network(path)
+        check_calibrated(network, path)
+        self._module = for_rgb(network)
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

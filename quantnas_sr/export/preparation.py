@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from quantnas_sr.checkpoints import load_network
+from quantnas_sr.checkpoints import check_calibrated, load_network
 from quantnas_sr.deploy.luma import for_rgb
 from quantnas_sr.errors import DataError, OptionError
 from quantnas_sr.export.options import ExportOptions
@@ -37,7 +37,9 @@ def load_for_export(weights: Union[str, os.PathLike], options: ExportOptions) ->
         QuantNASError: the checkpoint or the calibration images cannot be used.
     """
     network = for_rgb(load_network(weights, options.param_key))
-    if not options.quantized:
+    if options.quantized:
+        check_calibrated(network, weights)
+    else:
         set_quantize(network, False)
     folder = options.calibration
     if options.adq == "static":

@@ -247,9 +247,15 @@ def is_calibrated(network: nn.Module) -> bool:
     return all(quantizer.is_calibrated for _, quantizer in _trained_steps(network))
 
 
+def is_uncalibrated(network: nn.Module) -> bool:
+    """Whether there are trained steps of activations, and none of them is set."""
+    layers = [layer for layer, _ in _trained_steps(network)]
+    return bool(layers) and not any(is_calibrated(layer) for layer in layers)
+
+
 def naming_layer(error: CalibrationError, network: nn.Module) -> CalibrationError:
     """The error of a network that ran, with the name of its layer where other layers of it are calibrated."""
-    if not any(is_calibrated(layer) for layer, _ in _trained_steps(network)):
+    if is_uncalibrated(network):
         return error
     layers = (name for name, layer in network.named_modules() if isinstance(layer, QuantConv2d))
     names = [name for name in layers if network.get_submodule(name).input_quantizer is error.quantizer]

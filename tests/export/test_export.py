@@ -470,7 +470,9 @@ def test_static_adq_needs_adq_and_calibration_needs_static(basic, tmp_path, caps
 
 def test_activations_that_were_never_calibrated_are_refused(tmp_path, capsys):
     torch.save({"params": QuantizedArch({"type": "ESPCN"}).state_dict()}, tmp_path / "net.pth")
-    assert "no quantization steps yet" in complaint(capsys, tmp_path / "net.pth", tmp_path / "net.onnx")
+    assert "net.pth: the activations have no quantization steps yet" in complaint(
+        capsys, tmp_path / "net.pth", tmp_path / "net.onnx"
+    )
 
 
 def test_a_file_that_differs_is_not_left_and_the_layer_is_named(basic, tmp_path, capsys, monkeypatch):

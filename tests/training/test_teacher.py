@@ -98,6 +98,21 @@ def test_a_network_in_its_full_precision_warm_up_can_teach(tmp_path):
         assert torch.equal(taught.cri_pix.teacher(images), warm.net_g.eval()(images))
 
 
+def test_a_teacher_without_quantization_steps_is_refused_before_any_work(tmp_path, monkeypatch, capfd):
+    opt = options(tmp_path, {"train.fp_warmup": 0.5})
+    warm = new_model(opt)
+    train(warm, 1, 4, save=True)
+    pipeline = Pipeline(tmp_path, 4, monkeypatch, capfd)
+    teacher = {"path": str(tmp_path / "models/net_g_4.pth")}
+    code, printed = pipeline.run("train", pipeline.options({"train.teacher": teacher}))
+    assert (
+        code == 1
+        and "net_g_4.pth: its activations have no quantization steps yet" in printed
+        and "full_precision: true" in printed
+    )
+    assert not (tmp_path / "experiments").exists()
+
+
 @pytest.mark.parametrize(
     "teacher, said",
     [

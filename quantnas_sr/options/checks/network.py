@@ -15,6 +15,7 @@ from quantnas_sr.errors import CheckpointError, GenotypeError, OptionError
 from quantnas_sr.options.checks.building import built, errors_at
 from quantnas_sr.options.registered import is_a, registered
 from quantnas_sr.pth import PARAM_KEYS, read_pth, read_state
+from quantnas_sr.quantization import is_uncalibrated
 from quantnas_sr.registration import ARCH_REGISTRY, is_ours
 from quantnas_sr.search_space import DerivedNetwork, SearchNetwork, Supernet
 from quantnas_sr.values.kinds import MAPPING
@@ -131,6 +132,11 @@ def check_teacher(opt: Options, net: Optional[nn.Module]) -> None:
     except (CheckpointError, GenotypeError) as error:
         hint = "" if options.get("network") else "; `network:` names the arch of a checkpoint that does not"
         raise OptionError(f"train.teacher.path: {error}{hint}") from None
+    if not options.get("full_precision") and is_uncalibrated(teacher):
+        raise OptionError(
+            f"train.teacher.path: {options['path']}: its activations have no quantization steps yet. "
+            "`full_precision: true` takes it as it was trained"
+        )
     if net is None:
         return
     (_, made), (_, taught) = output_shape(net), output_shape(teacher)
