@@ -13,7 +13,7 @@ from quantnas_sr.deploy.packages import RUNTIMES_OF
 from quantnas_sr.errors import OptionError
 from quantnas_sr.export.kept import Exported
 from quantnas_sr.export.litert.byte_network import check_plain
-from quantnas_sr.export.litert.options import check_for_litert
+from quantnas_sr.export.litert.options import for_litert
 from quantnas_sr.export.litert.tflite_file import tflite_file
 from quantnas_sr.export.metadata import metadata_of
 from quantnas_sr.export.onnx_graph.adaptive_pooling import kernels_of, multiple_of_export
@@ -52,7 +52,7 @@ def export(
     if suffix == ".onnx":
         require_export()
     else:
-        check_for_litert(options)
+        options = for_litert(options)
     if os.path.isdir(output):
         raise OptionError(f"output: {output} is a folder")
     network = load_for_export(weights, options)

@@ -353,6 +353,17 @@ def test_a_bias_that_does_not_fit_is_one_line():
         graph.build(ByteNetwork(network), 2, {})
 
 
+def test_a_float_baseline_has_no_bytes(exported, tmp_path):
+    with pytest.raises(OptionError, match="is for .onnx files"):
+        export(exported[0] / "net.pth", tmp_path / "net.tflite", io="uint8", quantized=False)
+
+
+def test_images_are_bytes_also_when_that_is_asked_for(exported, tmp_path):
+    export(exported[0] / "net.pth", tmp_path / "net.tflite", io="uint8")
+    made, expected = (open_network(folder / "net.tflite")(images()[0]) for folder in (tmp_path, exported[0]))
+    assert np.array_equal(made, expected)
+
+
 @pytest.mark.parametrize(
     "option, value", [("adq", "static"), ("outputs", "int8"), ("weights_format", "int4"), ("calibration", "x")]
 )
