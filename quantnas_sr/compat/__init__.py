@@ -41,6 +41,7 @@ def _patch_basicsr() -> None:
     training.give_signals_back()
     options.read_plain_yaml()
     options.write_as_utf8()
+    options.take_whole_seeds()
     options.prepare_runs()
     data.name_broken_pairs()
     data.report_prefetch_failures()

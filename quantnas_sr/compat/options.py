@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Any, Callable, Dict, Tuple
 
 import yaml
-from basicsr.utils import logger, options
+from basicsr.utils import logger, misc, options
 
 from quantnas_sr.compat.replacing import alike, rebind
 from quantnas_sr.compat.resume import resume_anywhere
@@ -58,6 +58,17 @@ def write_as_utf8() -> None:
     """``copy_opt_file`` reads and writes the options file, and the log is written, in the locale's encoding."""
     options.open = functools.partial(open, encoding="utf-8", errors="surrogateescape")
     logger.logging = alike(logging, FileHandler=functools.partial(logging.FileHandler, encoding="utf-8"))
+
+
+def take_whole_seeds() -> None:
+    """``manual_seed: 10.0`` is a whole number, which NumPy takes only as an integer."""
+    original = misc.set_random_seed
+
+    @functools.wraps(original)
+    def set_random_seed(seed: Any) -> None:
+        original(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)
+
+    rebind(original, set_random_seed)
 
 
 def prepare_runs() -> None:

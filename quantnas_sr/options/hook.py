@@ -23,6 +23,7 @@ from quantnas_sr.options.checks.shape import check_shape
 from quantnas_sr.options.gate import is_our_run, read_numbers
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.options.read import read_options
+from quantnas_sr.values.kinds import MAPPING
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -86,6 +87,20 @@ def _read(path: Optional[str]) -> Tuple[Any, Optional[OptionError]]:
         return None, error
 
 
+def _no_mapping(raw: Any) -> Optional[OptionError]:
+    """Why BasicSR cannot read options, whoever's they are: it looks for keys where there is no mapping."""
+    try:
+        options = MAPPING.checked(raw, "the options")
+        for key in ("datasets", "path"):
+            if options.get(key) is not None:
+                MAPPING.checked(options[key], key)
+        for phase, dataset in (options.get("datasets") or {}).items():
+            MAPPING.checked(dataset, f"datasets.{phase}")
+    except OptionError as error:
+        return error
+    return None
+
+
 def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
     """BasicSR's ``parse_options`` between two checks: of the shape of the options, and of what they say."""
 
@@ -107,7 +122,7 @@ def checked(parse_options: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if problem is None and isinstance(error, KeyError):
                 problem = OptionError(f"the options: the key {error} is missing")
-            raise problem or error from None
+            raise problem or _no_mapping(raw) or error from None
         ours = ours or is_our_run(opt)
         check_scales(ours)
         take_luma_of_bgr(ours)

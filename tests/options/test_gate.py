@@ -135,6 +135,21 @@ def test_a_file_that_basicsr_reads_is_read(tmp_path, monkeypatch, text, value, e
     assert options.parse_options(str(tmp_path))[0]["window"] == value
 
 
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"datasets": ["train"]}, "datasets: ['train'] is not a mapping of keys to values"),
+        ({"datasets": {"test": "Set5"}}, "datasets.test: 'Set5' is not a mapping of keys to values"),
+        ({"path": "net.pth"}, "path: 'net.pth' is not a mapping of keys to values"),
+    ],
+    ids=str,
+)
+def test_options_of_others_that_basicsr_cannot_read_are_one_line(parse, changes, said):
+    with pytest.raises(OptionError) as error:
+        parse(run(**changes))
+    assert str(error.value) == said
+
+
 def test_only_what_basicsr_hands_to_torch_becomes_a_number(parse):
     opt = parse(OTHERS["Real-ESRGAN"])
     assert opt["name"] == "1e4" and opt["datasets"]["train"]["sinc"] == "1e-1"

@@ -309,6 +309,13 @@ def test_text_that_is_a_number_becomes_one_everywhere_and_names_stay_text(projec
     assert parsed["train"]["scheduler"]["periods"] == [50]
 
 
+@pytest.mark.parametrize("seed, forced", [(1e2, []), (-0.0, []), (3, ["--force_yml", "manual_seed=1e2"])], ids=str)
+def test_a_seed_may_be_a_whole_number_with_a_point(seed, forced, project, monkeypatch):
+    options = with_key(small(project, "train_rfdn_8bit_x4.yml"), "manual_seed", seed)
+    parsed = parse(project, "train_rfdn_8bit_x4.yml", options, monkeypatch, *forced)
+    assert parsed["manual_seed"] == (100 if forced else int(seed)) and type(parsed["manual_seed"]) is int
+
+
 def test_commands_read_numbers_that_are_written_as_text(project):
     from quantnas_sr.options.described import network_of_file
     from quantnas_sr.options.read import cost_size, supernet_of
