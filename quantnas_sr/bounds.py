@@ -3,7 +3,7 @@
 import math
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,24 @@ _BROADCASTS = frozenset(
 _META = torch.device("meta")
 #: Weights and buffers that a state dict need not hold.
 _SPARE = 2**22
+#: Layers of which a state dict need not hold anything.
+_SPARE_MODULES = 2**10
+
+
+class Limits(NamedTuple):
+    """How large a network may be.
+
+    Attributes:
+        weights: and buffers, each counted whenever a module is given it.
+        modules: each counted whenever another one is given it.
+    """
+
+    weights: int = MOST_WEIGHTS
+    modules: int = MOST_MODULES
+
+
+#: Of any network.
+LIMITS = Limits()
 
 
 class TooLargeError(OptionError):
@@ -48,12 +66,12 @@ class TooLargeError(OptionError):
 
 
 @contextmanager
-def bounded(tensors: bool = True, most: int = MOST_WEIGHTS) -> Iterator[None]:
-    """Within the block no network can be built that has more weights than ``most``, or more layers than `MOST_MODULES`.
+def bounded(tensors: bool = True, most: Limits = LIMITS) -> Iterator[None]:
+    """Within the block no network can be built that is larger than ``most``.
 
     Args:
         tensors: also look at every tensor that is computed on the way, as classes do that are not of this package.
-        most: weights and buffers, each counted whenever a module is given it.
+        most: the limits.
 
     Raises:
         TooLargeError: the block tried to. What it would have needed was not allocated.
@@ -79,19 +97,19 @@ def bounded(tensors: bool = True, most: int = MOST_WEIGHTS) -> Iterator[None]:
 class _Count:
     """What the modules that this thread builds register."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: Limits) -> None:
         self.thread, self.most = threading.get_ident(), most
         self.weights_so_far, self.modules_so_far = 0, 0
 
     def weights(self, module: nn.Module, name: str, value: Any) -> None:
         if isinstance(value, Tensor) and threading.get_ident() == self.thread:
             self.weights_so_far += value.numel()
-            _check(self.weights_so_far, self.most, "weights")
+            _check(self.weights_so_far, self.most.weights, "weights")
 
     def modules(self, module: nn.Module, name: str, value: Any) -> None:
         if threading.get_ident() == self.thread:
             self.modules_so_far += 1
-            _check(self.modules_so_far, MOST_MODULES, "layers")
+            _check(self.modules_so_far, self.most.modules, "layers")
 
 
 def _check(count: int, most: int, what: str) -> None:
@@ -99,17 +117,18 @@ def _check(count: int, most: int, what: str) -> None:
         raise TooLargeError(f"the network has more than {most} {what}, the most that is allowed here")
 
 
-def most_weights_of(state: Mapping[str, Any]) -> int:
-    """The most weights of a network that a state dict can be of, as `bounded` counts them."""
-    held = sum(value.numel() for value in state.values() if isinstance(value, Tensor))
-    return min(MOST_WEIGHTS, 4 * held + _SPARE)
+def limits_of(state: Mapping[str, Any]) -> Limits:
+    """How large a network is at most that a state dict can be of, as `bounded` counts."""
+    held = [value.numel() for value in state.values() if isinstance(value, Tensor)]
+    weights, modules = 4 * sum(held) + _SPARE, 8 * len(held) + _SPARE_MODULES
+    return Limits(min(MOST_WEIGHTS, weights), min(MOST_MODULES, modules))
 
 
-def check_size(make: Callable[[], Any], most: int = MOST_WEIGHTS) -> None:
-    """Make a network without values, as far as that is possible, for its size alone: it takes neither memory nor time.
+def check_size(make: Callable[[], Any], most: Limits = LIMITS) -> None:
+    """Make a network without values, as far as that is possible, for its size alone: no memory, and little time.
 
     Raises:
-        TooLargeError: it has more weights than ``most``, or more layers than `MOST_MODULES`.
+        TooLargeError: it is larger than ``most``.
     """
     try:
         with bounded(most=most), _META:

@@ -6,7 +6,7 @@ from typing import Any, Mapping, Optional, Union
 from torch import nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.bounds import bounded, check_size, most_weights_of
+from quantnas_sr.bounds import bounded, check_size, limits_of
 from quantnas_sr.cost.dry_run import output_shape
 from quantnas_sr.errors import CalibrationError, CheckpointError, OptionError, QuantNASError
 from quantnas_sr.mixed_precision.base_network import as_trained, build_arch
@@ -114,7 +114,7 @@ def _arch_from(
         if not isinstance(widths, (dict, type(None))):  # a checkpoint names no files to read
             raise OptionError(f"bits_by_layer: {widths!r} is not a mapping from names of layers to bits")
         check_arguments(QuantizedArch, described, "what it says of its network")
-        arch, most = nameable(as_trained(described["arch"], module)), most_weights_of(state)
+        arch, most = nameable(as_trained(described["arch"], module)), limits_of(state)
         check_size(lambda: build_arch(arch), most)
         with bounded(tensors=False, most=most):
             network = QuantizedArch(**{**described, "arch": arch})

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 from torch import Tensor
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.bounds import MOST_WEIGHTS, bounded, most_weights_of
+from quantnas_sr.bounds import LIMITS, bounded, limits_of
 from quantnas_sr.checkpoints import describes_network, load_arch, network_of
 from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError, printable
 from quantnas_sr.options.base import load_options
@@ -78,7 +78,7 @@ def _by_spandrel(path: Path, state: Any = None) -> Recognized:
         raise CheckpointError(f"{path}: not a checkpoint of weights")
     check_state(state or {}, path)
     try:
-        with bounded(most=MOST_WEIGHTS if state is None else most_weights_of(state)):
+        with bounded(most=LIMITS if state is None else limits_of(state)):
             loader = spandrel.ModelLoader()
             found = loader.load_from_file(path) if state is None else loader.load_from_state_dict(state)
     except spandrel.UnsupportedModelError:

@@ -5,7 +5,7 @@ from typing import Any, Dict, Mapping, Optional, Union
 
 from torch import Tensor, nn
 
-from quantnas_sr.bounds import bounded, most_weights_of
+from quantnas_sr.bounds import bounded, limits_of
 from quantnas_sr.errors import CalibrationError, GenotypeError, OptionError
 from quantnas_sr.pth import EXTRA_STATE, check_state, description_in, fill, read_state
 from quantnas_sr.quantization import QuantConv2d, naming_layer
@@ -108,7 +108,7 @@ def derived_from(state: Dict[str, Tensor], path: Union[str, Path]) -> DerivedNet
     check_state(state, path)
     genotype = Genotype.from_tensor(state[EXTRA_STATE], where=str(path))
     try:
-        with bounded(tensors=False, most=most_weights_of(state)):
+        with bounded(tensors=False, most=limits_of(state)):
             network = DerivedNetwork(genotype)
     except OptionError as error:
         raise GenotypeError(f"{path}: {error}") from None

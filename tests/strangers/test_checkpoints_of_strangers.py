@@ -11,7 +11,7 @@ from torch import nn
 
 from quantnas_sr import bounds
 from quantnas_sr.archs.quantized_arch import QuantizedArch
-from quantnas_sr.bounds import TooLargeError, bounded, check_size, most_weights_of
+from quantnas_sr.bounds import TooLargeError, bounded, check_size, limits_of
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.compat import models
 from quantnas_sr.conversion.recognition import recognize
@@ -88,14 +88,16 @@ def test_a_file_of_bit_widths_may_name_no_more_than_a_checkpoint(tmp_path):
 def test_a_network_is_no_larger_than_its_checkpoint(monkeypatch):
     state = {"a": torch.zeros(10), "b": 5}
     monkeypatch.setattr(bounds, "_SPARE", 0)
-    most = most_weights_of(state)
-    assert most == 40
+    most = limits_of(state)
+    assert most.weights == 40
     with bounded(most=most):
         nn.Linear(3, 9)
     with pytest.raises(TooLargeError, match="more than 40 weights"), bounded(most=most):
         nn.Linear(9, 9)
     with pytest.raises(TooLargeError, match="more than 40 weights"):
         check_size(lambda: nn.Linear(9, 9), most)
+    with pytest.raises(TooLargeError, match=f"more than {most.modules} layers"):
+        check_size(lambda: nn.Sequential(*(nn.Identity() for _ in range(most.modules + 1))), most)
     with pytest.raises(TooLargeError, match="layers"), bounded():
         nn.ModuleList(nn.Identity() for _ in range(bounds.MOST_MODULES + 2))
     nn.Linear(9, 9)  # outside nothing is counted
