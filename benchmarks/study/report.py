@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from quantnas_sr.report.drawing.pen import INK
 from quantnas_sr.report.front import FRONT
@@ -31,10 +31,11 @@ def _lines(results: Data) -> Iterator[str]:
     yield f"{results['validation']['dataroot_gt']}:"
     yield "mean, standard deviation, and 95 % interval of the mean (Student's t)."
     yield ""
-    yield "| row | networks | trainings | GBitOps (2^30) | PSNR-Y, dB |" + _test_names(results, " {} |")
-    yield "|---|--:|--:|--:|--:|" + _test_names(results, "--:|")
+    tests = list(dict.fromkeys(test for row in results["rows"].values() for test in row["test"]))
+    yield "| row | networks | trainings | GBitOps (2^30) | PSNR-Y, dB |" + "".join(f" {test} |" for test in tests)
+    yield "|---|--:|--:|--:|--:|" + "--:|" * len(tests)
     for name, row in results["rows"].items():
-        yield _row(name, row)
+        yield _row(name, row, tests)
     yield from _searches(results["rows"])
     yield from _differences(results["differences"])
     yield from _rank(results["rank"])
@@ -42,17 +43,12 @@ def _lines(results: Data) -> Iterator[str]:
         yield f"\nLeft out: {name}: {reason}"
 
 
-def _test_names(results: Data, cell: str) -> str:
-    names = dict.fromkeys(name for row in results["rows"].values() for name in row["test"])
-    return "".join(cell.format(name) for name in names)
-
-
-def _row(name: str, row: Data) -> str:
+def _row(name: str, row: Data, tests: Sequence[str]) -> str:
     costs = [network["gbitops"] * 1e9 / 2**30 for network in row["networks"]]
     cost = f"{min(costs):.3f}" if len(costs) == 1 else f"{min(costs):.3f} to {max(costs):.3f}"
     trainings = sum(len(network["psnr"]) for network in row["networks"])
-    tests = "".join(f" {_estimate(value)} |" for value in row["test"].values())
-    return f"| {name} | {len(costs)} | {trainings} | {cost} | {_estimate(row['psnr'])} |{tests}"
+    measured = "".join(f" {_estimate(row['test'][test]) if test in row['test'] else ''} |" for test in tests)
+    return f"| {name} | {len(costs)} | {trainings} | {cost} | {_estimate(row['psnr'])} |{measured}"
 
 
 def _estimate(value: Data) -> str:

@@ -29,6 +29,7 @@ def _end_with_starter() -> None:
 def main() -> int:
     """Run the command; returns its exit code, or 128 + the signal that ended it."""
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the command in the same group has it too, and may save first
     threading.Thread(target=_end_with_starter, daemon=True).start()
     code = child.wait()
     return code if code >= 0 else 128 - code

@@ -17,7 +17,7 @@ from quantnas_sr.system.processes import Outcome
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.2
 #: Seconds that a command has to end by itself after SIGTERM, before SIGKILL.
-GRACE_SECONDS = 5
+GRACE_SECONDS = 15
 
 
 class Interrupted(QuantNASError):

@@ -155,6 +155,30 @@ def test_stopping_a_command_ends_its_children_too(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
+def test_a_command_that_is_stopped_may_save_first(tmp_path):
+    stop = Event()
+    code = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
+
+    def stop_when_ready(seconds):
+        if (tmp_path / "ready").exists():
+            stop.set()
+
+    command = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})" + code]
+    with pytest.raises(Interrupted):
+        run_logged(command, tmp_path / "log", {}, stop, stop_when_ready)
+    assert (tmp_path / "saved").exists()
+
+
 def test_a_guarded_command_does_not_outlive_its_starter(tmp_path):
     mark = tmp_path / "alive"
     code = f"import time, pathlib\nwhile True: pathlib.Path({str(mark)!r}).touch(); time.sleep(.05)"
