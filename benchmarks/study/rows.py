@@ -22,7 +22,6 @@ class Context(Protocol):
     """What a row needs of the study that it belongs to."""
 
     plan: Any
-    name: str
 
     def run(self, name: str, options: Mapping[str, Any], after: Optional[Run] = None) -> Run:
         """A run of this study; ``after`` must have ended before it can begin."""

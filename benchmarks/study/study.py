@@ -82,14 +82,20 @@ class Study:
         Raises:
             QuantNASError: one line that names the row and the key.
         """
+        trained = set()
         for name, row in self.plan.rows.items():
             example = row.example(self, name).to_dict()
+            kinds = {}
             for run in row.runs(self, name):
                 run.check()
-                reads_genotype = "genotype" in run.options["network_g"]
-                check_stage(run.options, "search", f"rows.{name}", example if reads_genotype else None)
-            options = self.plan.train_options(self.genotype_file(name, 0), 0, row.train_options)
-            check_stage({**options, "name": name}, "train", f"rows.{name}: the training", example)
+                kinds["genotype" in run.options["network_g"]] = run.options  # of all seeds one is enough
+            for reads_genotype, options in kinds.items():
+                check_stage(options, "search", f"rows.{name}", example if reads_genotype else None)
+            alike = repr([row.train_options, {**example, "slots": None, "origin": None}])
+            if alike not in trained:
+                options = self.plan.train_options(self.genotype_file(name, 0), 0, row.train_options)
+                check_stage({**options, "name": name}, "train", f"rows.{name}: the training", example)
+            trained.add(alike)
         for network in self.networks():
             for run in network.trainings.values():
                 run.check()
@@ -134,7 +140,8 @@ class Study:
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._one, run, then) for run in waiting]
             try:
-                for future in tqdm(as_completed(futures), total=len(futures), desc=what, unit="run", smoothing=0):
+                shown = {"desc": what, "unit": "run", "smoothing": 0, "mininterval": 0}  # what was done already, too
+                for future in tqdm(as_completed(futures), total=len(futures), **shown):
                     future.result()
             except BaseException:
                 self._stop.set()
