@@ -16,6 +16,8 @@ from quantnas_sr.images.ppm import ppm_white
 _BITS_PER_SAMPLE = 258
 #: Offset of a byte in a PNG file.
 _PNG_DEPTH = 24
+#: Bytes of a PNG before its first chunk, and those of a chunk beside its content.
+_PNG_SIGNATURE, _PNG_AROUND_CHUNK = 8, 12
 #: Bytes per pixel of decoding, measured and rounded up: the array that is returned with what converts it; all of an
 #: image with 16 bits; and what the decoders of some formats take beside Pillow's image (of JPEG, progressive ones).
 _RESULT_BYTES, _DEEP_BYTES = 5, 20
@@ -86,11 +88,23 @@ def is_deep(image: Image.Image, file: BinaryIO) -> bool:
     return image.format == "TIFF" and 16 in np.atleast_1d(image.tag_v2.get(_BITS_PER_SAMPLE, 8))
 
 
+def _longest_chunk(file: BinaryIO) -> int:
+    """The longest chunk of a PNG by what it says itself: OpenCV takes the memory for it, whether it is there or not."""
+    longest, place = 0, _PNG_SIGNATURE
+    while True:
+        file.seek(place)
+        length = file.read(4)
+        if len(length) < 4:
+            return longest
+        longest = max(longest, int.from_bytes(length, "big"))
+        place += _PNG_AROUND_CHUNK + int.from_bytes(length, "big")
+
+
 def _decoding_bytes(image: Image.Image, file: BinaryIO) -> int:
     whole_file = os.fstat(file.fileno()).st_size
     pixels = image.width * image.height
     if is_deep(image, file):
-        return _DEEP_BYTES * pixels + whole_file
+        return _DEEP_BYTES * pixels + max(whole_file, _longest_chunk(file) if image.format == "PNG" else 0)
     per_pixel = _RESULT_BYTES + (1 if image.mode in _ONE_BYTE_MODES else 4)
     if image.format not in ("JPEG", "MPO") or "progressive" in image.info:
         per_pixel += _DECODER_BYTES.get(image.format, 0)

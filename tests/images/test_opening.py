@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Callable
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,6 +119,16 @@ def test_no_numbers_of_pixels(text):
 def test_memory_of_decoding_is_known_from_the_header(tmp_path, mode, least, most):
     Image.new(mode, (40, 30)).save(tmp_path / "x.png")
     assert least <= read_header(tmp_path / "x.png").decoding_bytes / 1200 <= most
+
+
+def test_a_png_of_16_bits_takes_what_its_longest_chunk_says_that_it_is(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((30, 40, 3), np.uint16))
+    whole = read_header(tmp_path / "x.png").decoding_bytes
+    content = (tmp_path / "x.png").read_bytes()
+    place = content.index(b"IDAT") - 4
+    (tmp_path / "x.png").write_bytes(content[:place] + (1 << 26).to_bytes(4, "big") + content[place + 4 :])
+    assert whole < 1 << 20
+    assert 1 << 26 <= read_header(tmp_path / "x.png").decoding_bytes < (1 << 26) + (1 << 20)
 
 
 def test_an_upright_size_from_the_header(tmp_path):
