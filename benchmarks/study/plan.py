@@ -87,11 +87,6 @@ class Plan:
     rows: Mapping[str, Row]
     rank: Optional[Rank]
 
-    @property
-    def scale(self) -> int:
-        """Of all networks."""
-        return int(self.search.get("scale", 4))
-
     def seeds_of(self, row: str) -> Sequence[int]:
         """The seeds that the networks of a row are trained with."""
         return self.rows[row].training_seeds or self.training_seeds
@@ -103,9 +98,9 @@ class Plan:
             return options
         return merged(options, {"train": {"hardware_opt": {"budget": self.budget}}})
 
-    def train_options(self, genotype: Path, seed: int, changes: Mapping[str, Any]) -> Options:
-        """The options of a training, but for its name."""
-        return merged(merged(self.train, changes), {"manual_seed": seed, "network_g": {"genotype": str(genotype)}})
+    def train_options(self, genotype: Any, seed: int, changes: Mapping[str, Any]) -> Options:
+        """The options of a training of a genotype, given as its file or as plain data; but for the name."""
+        return merged(merged(self.train, changes), {"manual_seed": seed, "network_g": {"genotype": genotype}})
 
 
 def read_plan(path: Path) -> Plan:

@@ -99,7 +99,7 @@ def _rank(study: Study, networks: List[Network]) -> Optional[Data]:
     missing = [network for network in ranked if network.genotype.name not in known]
     if missing:
         genotypes = [Genotype.load(network.genotype) for network in missing]
-        values = measure.psnr_in_supernet(search, genotypes, study.plan.validation, study.plan.scale)
+        values = measure.psnr_in_supernet(search, genotypes, study.plan.validation)
         known = {**known, **{network.genotype.name: value for network, value in zip(missing, values)}}
         search.add_facts(ranked=known)
     before = [known[network.genotype.name] for network in ranked]

@@ -26,9 +26,6 @@ class Context(Protocol):
     def run(self, name: str, options: Mapping[str, Any], after: Optional[Run] = None) -> Run:
         """A run of this study; ``after`` must have ended before it can begin."""
 
-    def genotype_file(self, row: str, number: int) -> Path:
-        """Where the genotype of a network of a row is."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -186,9 +183,7 @@ class Greedy(Row):
     images: int = 32
 
     def runs(self, study: Context, name: str) -> List[Run]:
-        genotype = study.genotype_file(f"{name}_high", 0)
-        if not genotype.is_file():
-            self.example(study, name).save(genotype)
+        genotype = self.example(study, name).to_dict()
         return [study.run(f"{name}_high", study.plan.train_options(genotype, 0, self.train_options))]
 
     def example(self, study: Context, name: str) -> Genotype:

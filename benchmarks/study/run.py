@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any, Dict, Iterator, Optional
 
 import yaml
-from filelock import FileLock, Timeout
 
 from quantnas_sr.errors import OptionError
 from quantnas_sr.search_space import Genotype
@@ -17,6 +16,7 @@ from quantnas_sr.sweep.job import SAVE_SECONDS
 from quantnas_sr.sweep.plan import first_changed_option
 from quantnas_sr.sweep.process import run_logged
 from quantnas_sr.system.files import written_aside
+from quantnas_sr.system.locks import held
 from quantnas_sr.system.processes import reason_of
 from quantnas_sr.values.plain_yaml import read_yaml
 
@@ -74,16 +74,8 @@ class Run:
     def locked(self) -> Iterator[bool]:
         """Within the block, whether no other process has this run."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / f".{self.name}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with held(self.folder / f".{self.name}.lock") as mine:
+            yield mine
 
     def check(self) -> None:
         """Compare the options with those that the run has begun with.

@@ -3,15 +3,15 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import torch
 from basicsr.data import build_dataset
 from torch import Tensor
 
 from quantnas_sr.checkpoints import load_network
+from quantnas_sr.conversion.sensitivity import Sensitivity
 from quantnas_sr.cost import count
-from quantnas_sr.cost.knapsack import best_under
 from quantnas_sr.quantization import calibrate_on, set_quantize
 from quantnas_sr.search_space import DerivedNetwork, Genotype
 from quantnas_sr.system.seeded_images import Place, SeededDataset
@@ -47,9 +47,9 @@ def greedy_genotype(weights: Path, options: Dict[str, Any], low: int, budget: fl
     ``low`` bits and its images in full precision, less that of the trained network as it is.
 
     Args:
-        weights: of a trained network.
+        weights: of a trained network with the same bits in all slots.
         options: of its training, whose images are taken.
-        low: bits of the slots that lose least; the others keep those that they have.
+        low: bits of the slots that lose least; the others keep theirs.
         budget: GBitOps (10^9) for an input of 32x32.
         number: of training patches.
 
@@ -66,22 +66,18 @@ def greedy_genotype(weights: Path, options: Dict[str, Any], low: int, budget: fl
         return float((with_weights_of(trained, candidate, images)(images) - expected).square().mean())
 
     whole, cost = loss_of(genotype), _gbitops(genotype)
+    (high,) = {choice.bits for choice in genotype.slots.values()}
     costs: Dict[str, Tensor] = {}
-    values: Dict[str, Tensor] = {}
+    losses: Dict[str, Tensor] = {}
     for slot, choice in genotype.slots.items():
         one = replace(genotype, slots={**genotype.slots, slot: choice._replace(bits=low)})
-        saved = cost - _gbitops(one)
-        costs[slot] = torch.tensor([[0.0, saved]], dtype=torch.float64)
-        values[slot] = -torch.tensor([[max(0.0, loss_of(one) - whole), 0.0]], dtype=torch.float64)
-    fixed = cost - sum(float(table[0, 1]) for table in costs.values())
-    chosen = best_under(costs, values, budget - fixed)
-    slots = {slot: c._replace(bits=c.bits if chosen[slot] else low) for slot, c in genotype.slots.items()}
-    return replace(genotype, slots=slots, origin={"sensitivity": {"bits": [low, *_widths(genotype)]}})
+        costs[slot] = torch.tensor([[0.0, cost - _gbitops(one)]], dtype=torch.float64)
+        losses[slot] = torch.tensor([[max(0.0, loss_of(one) - whole), 0.0]], dtype=torch.float64)
+    fixed = cost - sum(float(table.max()) for table in costs.values())
+    widths = Sensitivity((low, high), costs, losses, whole, fixed).within_budget(budget)
+    slots = {slot: choice._replace(bits=widths[slot]) for slot, choice in genotype.slots.items()}
+    return replace(genotype, slots=slots, origin={"sensitivity": {"bits": [low, high]}})
 
 
 def _gbitops(genotype: Genotype) -> float:
     return count(DerivedNetwork(genotype)).bitops / 1e9
-
-
-def _widths(genotype: Genotype) -> List[int]:
-    return sorted({choice.bits for choice in genotype.slots.values()})

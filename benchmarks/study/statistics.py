@@ -83,10 +83,8 @@ def improvement(first: Sequence[Trained], second: Sequence[Trained]) -> Improvem
     difference = float(np.mean(a) - np.mean(b))
     low = high = None
     if min(len(a), len(b)) > 1 and np.var(a) + np.var(b) > 0:
-        shares = [float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
-        freedom = sum(shares) ** 2 / sum(s**2 / (len(values) - 1) for s, values in zip(shares, (a, b)))
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * sum(shares) ** 0.5
-        low, high = round(difference - half, 3), round(difference + half, 3)
+        interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
+        low, high = round(float(interval.low), 3), round(float(interval.high), 3)
     percent = round(100 * difference / float(np.mean(b)), 3)
     return Improvement(round(difference, 3), low, high, percent, sum(value < float(np.mean(a)) for value in b), len(b))
 

@@ -71,8 +71,12 @@ class Study:
             searches = row.searches(self, name) if isinstance(row, Searched) else []
             for number in range(row.size()):
                 genotype = self.genotype_file(name, number)
-                options = {s: self.plan.train_options(genotype, s, row.train_options) for s in self.plan.seeds_of(name)}
-                trainings = {seed: self.run(f"{name}_{number}_t{seed}", given) for seed, given in options.items()}
+                trainings = {
+                    seed: self.run(
+                        f"{name}_{number}_t{seed}", self.plan.train_options(str(genotype), seed, row.train_options)
+                    )
+                    for seed in self.plan.seeds_of(name)
+                }
                 found.append(Network(name, genotype, searches[number] if searches else None, trainings))
         return found
 
@@ -93,8 +97,8 @@ class Study:
                 check_stage(options, "search", f"rows.{name}", example if reads_genotype else None)
             alike = repr([row.train_options, {**example, "slots": None, "origin": None}])
             if alike not in trained:
-                options = self.plan.train_options(self.genotype_file(name, 0), 0, row.train_options)
-                check_stage({**options, "name": name}, "train", f"rows.{name}: the training", example)
+                options = self.plan.train_options(example, 0, row.train_options)
+                check_stage({**options, "name": name}, "train", f"rows.{name}: the training", None)
             trained.add(alike)
         for network in self.networks():
             for run in network.trainings.values():
@@ -173,4 +177,4 @@ class Study:
 
     def _psnr(self, run: Run, images: Images) -> float:
         path = measure.exported(run, self.output / "exported")
-        return measure.psnr_of_file(path, images, self.plan.scale, self.threads)
+        return measure.psnr_of_file(path, images, self.threads)

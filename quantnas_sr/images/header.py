@@ -93,11 +93,12 @@ def _longest_chunk(file: BinaryIO) -> int:
     longest, place = 0, _PNG_SIGNATURE
     while True:
         file.seek(place)
-        length = file.read(4)
-        if len(length) < 4:
+        start = file.read(8)
+        if len(start) < 8 or not start[4:].isalpha():  # not the name of a chunk
             return longest
-        longest = max(longest, int.from_bytes(length, "big"))
-        place += _PNG_AROUND_CHUNK + int.from_bytes(length, "big")
+        length = int.from_bytes(start[:4], "big")
+        longest = max(longest, length)
+        place += _PNG_AROUND_CHUNK + length
 
 
 def _decoding_bytes(image: Image.Image, file: BinaryIO) -> int:

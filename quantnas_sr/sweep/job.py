@@ -8,11 +8,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Dict, Iterator, Optional
 
-from filelock import FileLock, Timeout
-
 from quantnas_sr.errors import OptionError, QuantNASError
 from quantnas_sr.sweep.process import run_logged
 from quantnas_sr.sweep.state import STAGES, Metrics, State, metrics_of, read_state, write_state
+from quantnas_sr.system.locks import held
 from quantnas_sr.system.processes import reason_of
 from quantnas_sr.values.kinds import MAPPING
 from quantnas_sr.values.plain_yaml import PlainYamlError, read_yaml
@@ -69,15 +68,10 @@ class SweepJob:
         Raises:
             QuantNASError: another process is running it.
         """
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise QuantNASError(f"{self.folder}: another process is running this job") from None
-        try:
+        with held(self.folder / ".lock") as mine:
+            if not mine:
+                raise QuantNASError(f"{self.folder}: another process is running this job")
             yield
-        finally:
-            lock.release()
 
 
 def run_job(job: SweepJob, retries: int, threads: int, stop: Optional[Event] = None) -> None:

@@ -12,6 +12,7 @@ from project import ROOT, Project, run_python
 from quantnas_sr.cost import count
 from quantnas_sr.errors import OptionError
 from quantnas_sr.options.base import merged
+from quantnas_sr.options.read import read_options, supernet_of
 from quantnas_sr.search_space import DerivedNetwork
 from quantnas_sr.system.processes import Outcome
 
@@ -105,6 +106,14 @@ def test_shipped_plans_can_be_carried_out(path, project, monkeypatch):
     patch = {"datasets": {"train": {"gt_size": 32, "batch_size_per_gpu": 2}}}
     plan = replace(plan, search=merged(plan.search, patch), train=merged(plan.train, patch))
     study_of(plan, f"experiments/{path.stem}").check()
+
+
+def test_small_searches_and_trainings_are_of_the_basic_space():
+    """Whose norms, mixers and noise the plans compare, whatever `make demo` searches."""
+    search, train = (read_options(ROOT / f"options/evidence/small_{stage}.yml") for stage in ("search", "train"))
+    net = supernet_of(search)
+    assert (net.search_space, net.num_block, net.norm, net.bits) == ("basic", 2, "adq", (4, 8))
+    assert train["network_g"]["type"] == "QuantNASBasic"
 
 
 def study_of(plan, folder="experiments/small", **arguments):
@@ -269,6 +278,7 @@ def test_estimates_are_those_of_the_textbook():
     welch = stats.ttest_ind([30.1, 30.4], [29.2, 29.0, 29.1], equal_var=False)
     interval = welch.confidence_interval(0.95)
     assert (gain.decibel, gain.beaten, gain.others) == (1.15, 3, 3)
+    assert (gain.low, gain.high) == (-0.049, 2.349)
     assert (gain.low, gain.high) == (pytest.approx(interval.low, abs=1e-3), pytest.approx(interval.high, abs=1e-3))
     assert gain.percent == pytest.approx(100 * 1.15 / 29.1, abs=1e-3)
     assert improvement(a[:1], b).low is None
