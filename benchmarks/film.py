@@ -1,7 +1,8 @@
 """Frames a second of a film that is upscaled, beside what decoder, network and encoder reach alone in the same run.
 
-The film is made here: 640x360, 30 frames a second, textures that move, with sound. Where the three overlap, the whole
-takes as long as its slowest part, and no longer than the processor needs for all of them.
+The film is made here: 640x360, 30 frames a second, with sound; a camera that moves over photographs of scikit-image, or
+noise that moves, which is the hardest for an encoder. Where the three overlap, the whole takes as long as its slowest
+part, and no longer than the processor needs for all of them.
 """
 
 import argparse
@@ -16,17 +17,20 @@ import cv2
 import numpy as np
 
 from quantnas_sr.deploy.network import Network
-from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.networks import chosen
+from quantnas_sr.images.units import BYTES
+from quantnas_sr.networks import opened
 from quantnas_sr.system.cpus import available_cpus
 from quantnas_sr.upscaling.batch import Upscaler
 from quantnas_sr.upscaling.pixels import run_network
 from quantnas_sr.upscaling.tasks import UpscaleTask
 from quantnas_sr.upscaling.video.encoders import Encoding
+from quantnas_sr.upscaling.video.pipeline import at_once
 from quantnas_sr.upscaling.video.reading import open_film
 from quantnas_sr.upscaling.video.writing import open_writer
 
 HEIGHT, WIDTH, RATE, SAMPLES = 360, 640, 30, 48000
+#: Of scikit-image, which comes with BasicSR.
+PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 #: Frames that are kept for the network and the encoder alone, which take them forwards and backwards.
 _KEPT = 30
 
@@ -59,19 +63,21 @@ def main() -> None:
     parser.add_argument("--network", default="plain_x2_2.6", help="of the package (plain_x2_2.6)")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--threads", type=int, help="of the network (the runtime's)")
+    parser.add_argument("--noise", action="store_true", help="in place of photographs")
     parser.add_argument("--codec", help="of the result (as quantnas upscale)")
     parser.add_argument("--elsewhere", type=int, metavar="MS", help="wait so long instead, as for a network on a GPU")
     args = parser.parse_args()
-    network = open_network(chosen(args.network, None), args.runtime, args.threads)
+    network = opened(args.network, None, args.runtime, args.threads)
     if args.elsewhere:
         network, args.network = Elsewhere(args.elsewhere / 1e3), f"a network that is waited for {args.elsewhere} ms"
-    network(np.zeros((1, 3, HEIGHT, WIDTH), np.float32))  # compiled
     encoding = Encoding(args.codec)
     with tempfile.TemporaryDirectory() as folder:
         film, output = Path(folder, "film.mp4"), Path(folder, "large.mp4")
-        write_film(film, args.seconds)
+        write_film(film, args.seconds, noise if args.noise else photographs)
         frames = args.seconds * RATE
-        print(f"{frames} frames of {WIDTH}x{HEIGHT}, x{network.scale}, {args.network}, {available_cpus()} processors")
+        what = "noise" if args.noise else "photographs"
+        size = f"{WIDTH}x{HEIGHT}, x{network.scale}"
+        print(f"{frames} frames of {what}, {size}, {args.network}, {available_cpus()} processors")
         parts = alone(film, output, network, encoding, frames)
         whole = ("all together", *timed(lambda: upscale_file(film, output, network, encoding)))
         check(film, output, frames)
@@ -87,10 +93,11 @@ Measured = Tuple[str, float, float]
 
 def alone(film: Path, output: Path, network: Network, encoding: Encoding, frames: int) -> List[Measured]:
     """What decoder, network and encoder take, one after the other."""
-    small = decode(film, _KEPT)
+    kind = network.takes(BYTES)
+    small = decode(film, kind, _KEPT)
     large = [run_network(network, planes)[0] for planes in small]
     return [
-        ("decoder alone", *timed(lambda: decode(film))),
+        ("decoder alone", *timed(lambda: decode(film, kind))),
         ("network alone", *timed(lambda: upscale(small, network, frames))),
         ("encoder alone", *timed(lambda: encode(film, output, large, encoding, frames))),
     ]
@@ -103,8 +110,8 @@ def timed(act: Callable[[], object]) -> Tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - processor
 
 
-def write_film(path: Path, seconds: int) -> None:
-    """A film of textures that move over each other, and a tone."""
+def write_film(path: Path, seconds: int, pictures: Callable[[int], Iterator[np.ndarray]]) -> None:
+    """A film, and a tone."""
     with av.open(str(path), "w") as output:
         video = output.add_stream("libx264", RATE, {"preset": "veryfast", "crf": "20"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -125,8 +132,27 @@ def write_film(path: Path, seconds: int) -> None:
         output.mux(sound.encode(None))
 
 
-def pictures(count: int) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 each."""
+def photographs(count: int) -> Iterator[np.ndarray]:
+    """A camera that moves over photographs and comes nearer, three seconds for each: (H, W, 3) uint8."""
+    import skimage.data
+
+    paths = [Path(skimage.data.__file__).parent / name for name in PHOTOGRAPHS]
+    images = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+    for number in range(count):
+        shot, part = divmod(number / (3 * RATE), 1)
+        image = images[int(shot) % len(images)]
+        height, width = image.shape[:2]
+        zoom = (0.95 - 0.35 * part) * min(
+            width / WIDTH, height / HEIGHT
+        )  # pixels of the photograph for one of the film
+        left, top = (part * (side - zoom * own) for side, own in ((width, WIDTH), (height, HEIGHT)))
+        from_here = np.float32([[zoom, 0, left], [0, zoom, top]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        yield cv2.warpAffine(image, from_here, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REFLECT)
+
+
+def noise(count: int) -> Iterator[np.ndarray]:
+    """Textures that move over each other: (H, W, 3) uint8 each."""
     rng, size = np.random.default_rng(0), (2 * WIDTH, 2 * HEIGHT)
     layers = [rng.integers(0, 256, (HEIGHT // scale, WIDTH // scale, 3), dtype=np.uint8) for scale in (2, 12)]
     fine, coarse = (cv2.resize(layer, size, interpolation=cv2.INTER_CUBIC) for layer in layers)
@@ -137,11 +163,11 @@ def pictures(count: int) -> Iterator[np.ndarray]:
         yield cv2.addWeighted(one, 0.8, other, 0.2, 0)
 
 
-def decode(film: Path, most: Optional[int] = None) -> List[np.ndarray]:
-    """Decode all frames, or the first ones, and keep some."""
+def decode(film: Path, kind: np.dtype, most: Optional[int] = None) -> List[np.ndarray]:
+    """Decode all frames, or the first ones, to pixels of a kind, and keep some."""
     kept: List[np.ndarray] = []
     with open_film(film) as opened:
-        for number, step in enumerate(opened.steps([])):
+        for number, step in enumerate(opened.steps([], kind)):
             if step.picture and len(kept) < _KEPT:
                 kept.append(step.picture.planes)
             if number + 1 == most:
@@ -157,8 +183,10 @@ def turn(number: int, count: int) -> int:
 
 def upscale(small: List[np.ndarray], network: Network, frames: int) -> None:
     """The network alone."""
-    for number in range(frames):
-        run_network(network, small[turn(number, len(small))])
+    with network.at_once(available_cpus()) as count:
+        pictures = (small[turn(number, len(small))] for number in range(frames))
+        for _ in at_once(lambda picture: run_network(network, picture), pictures, count):
+            pass
 
 
 def encode(film: Path, output: Path, large: List[np.ndarray], encoding: Encoding, frames: int) -> None:

@@ -1,7 +1,7 @@
 """A file of ``quantnas export`` in a runtime, with the interface of `network.Network`."""
 
 from pathlib import Path
-from typing import Tuple
+from typing import ContextManager, Tuple
 
 import numpy as np
 
@@ -48,6 +48,10 @@ class ExportedNetwork(Network):
         padded = _pad(x, down, right, down < sides[0] and right < sides[1]) if down or right else x
         large = run_in_tiles(self._run, padded, size, self.halo or 0, self.scale)
         return large[..., : self.scale * sides[0], : self.scale * sides[1]]
+
+    def at_once(self, calls: int) -> ContextManager[int]:
+        """As the runtime can."""
+        return self._session.at_once(calls)
 
     def free_memory(self) -> None:
         """Give back what the runtime keeps from tile to tile."""

@@ -1,7 +1,8 @@
 """What every network that is ready to run offers, whatever runs it."""
 
 from abc import ABC, abstractmethod
-from typing import Optional, Tuple
+from contextlib import nullcontext
+from typing import ContextManager, Optional, Tuple
 
 import numpy as np
 
@@ -29,6 +30,23 @@ class Network(ABC):
 
         Either both in float32, in 0..1, the result not clipped; or both of its ``pixels``.
         """
+
+    def takes(self, kind: np.dtype) -> np.dtype:
+        """The kind of numbers in which pixels of a kind are given to it."""
+        return self.pixels
+
+    def at_once(self, calls: int) -> ContextManager[int]:
+        """While this lasts, take calls from several threads at once and compute each of them on one processor.
+
+        Together they take less time than one after the other on all processors, which would wait for each other.
+
+        Args:
+            calls: how many are wanted, at least 1.
+
+        Returns:
+            A context that gives how many there may be; 1 if the network takes them one by one, on all processors.
+        """
+        return nullcontext(1)
 
     def peak_memory(self) -> Optional[int]:
         """Peak memory so far in bytes, of the GPU or else of this process; None where the system does not report it."""

@@ -1,7 +1,8 @@
 """What an exported file offers once a runtime has opened it, whichever runtime that is."""
 
 from abc import ABC, abstractmethod
-from typing import Dict, Mapping
+from contextlib import nullcontext
+from typing import ContextManager, Dict, Mapping
 
 import numpy as np
 
@@ -26,6 +27,10 @@ class Session(ABC):
     @abstractmethod
     def free_memory(self) -> None:
         """Give back what is kept for further images; they may take a little longer then."""
+
+    def at_once(self, calls: int) -> ContextManager[int]:
+        """As `Network.at_once`."""
+        return nullcontext(1)
 
 
 def complaint(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+#: Kinds of pixels.
+BYTES, FLOATS = np.dtype(np.uint8), np.dtype(np.float32)
 #: The largest value of each kind of pixel.
-WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+WHITE = {BYTES: 255.0, np.dtype(np.uint16): 65535.0, FLOATS: 1.0}
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:

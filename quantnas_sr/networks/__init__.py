@@ -1,17 +1,20 @@
 """Networks that come with the package: which there are, what is known of each, and where their files are.
 
-Each has a folder of its name, with ``network.onnx`` (exported, in integers), ``network.pth`` (the checkpoint),
-``genotype.yml``, ``training.log`` (its key lines) and ``card.yml``.
+Each has a folder of its name, with ``network.onnx`` (exported, in integers), ``network_uint8.onnx`` (the same from
+bytes to bytes), ``network.pth`` (the checkpoint), ``genotype.yml``, ``training.log`` (its key lines) and ``card.yml``.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional
 
 from quantnas_sr.deploy.packages import installed_runtimes
 from quantnas_sr.errors import OptionError, unknown
 from quantnas_sr.values.plain_yaml import read_yaml
+
+if TYPE_CHECKING:
+    from quantnas_sr.deploy.network import Network
 
 #: The scale of the network that is used where nothing else is asked for.
 DEFAULT_SCALE = 2
@@ -100,6 +103,29 @@ def chosen(name: Optional[str] = None, scale: Optional[int] = None) -> Path:
     if name and scale and card(name).scale != scale:
         raise OptionError(f"scale: {scale}, but {name} enlarges by {card(name).scale}")
     return file_of(name or default(scale))
+
+
+def opened(
+    name: Optional[str] = None, scale: Optional[int] = None, runtime: str = "auto", threads: Optional[int] = None
+) -> "Network":
+    """The network of a name, or the best one of a scale, ready to run: with bytes, where pixels are bytes.
+
+    Args:
+        name, scale: as of `chosen`.
+        runtime, threads: as of `open_network`.
+
+    Raises:
+        OptionError, MissingExtraError: as of `chosen` and `open_network`.
+    """
+    # Imported here, because a list of networks needs no runtime.
+    from quantnas_sr.deploy.runtimes import open_network
+    from quantnas_sr.deploy.two_files import TwoFiles
+
+    path = chosen(name, scale)
+    of_bytes = path.with_stem(f"{path.stem}_uint8")
+    if not of_bytes.is_file():
+        return open_network(path, runtime, threads)
+    return TwoFiles(open_network(of_bytes, runtime, threads), lambda: open_network(path, runtime, threads))
 
 
 @cache

@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from quantnas_sr.deploy.runtimes import open_network
     from quantnas_sr.images.folders import left_out_line
+    from quantnas_sr.networks import opened
     from quantnas_sr.upscaling.batch import Upscaler
     from quantnas_sr.upscaling.tasks import counted, plan
     from quantnas_sr.upscaling.video.encoders import Encoding
@@ -29,14 +30,15 @@ def run(args: argparse.Namespace) -> None:
     memory = parse_memory(args.memory)
     encoding = Encoding(args.codec, args.crf)
     encoding.check()
-    network, inputs, output = _sorted_paths(args.paths, args.network, args.scale)
+    given, inputs, output = _sorted_paths(args.paths, args.network, args.scale)
     planned = plan(inputs, output, args.format and f".{args.format.lower().lstrip('.')}")
     if planned.left_out:
         print(left_out_line(planned.left_out), file=sys.stderr)
     todo = planned.unfinished() if planned.into_folder and not args.overwrite else planned.tasks
     if todo:
-        opened = open_network(network, args.runtime, args.threads)
-        broken = Upscaler(opened, args.tile, memory, args.max_pixels, encoding).files(todo)
+        running = args.runtime, args.threads
+        network = open_network(given, *running) if given else opened(args.network, args.scale, *running)
+        broken = Upscaler(network, args.tile, memory, args.max_pixels, encoding).files(todo)
         if broken and len(planned.tasks) == 1:
             raise DataError(broken[0])
         for line in broken:
@@ -51,8 +53,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {planned.tasks[0].target}")
 
 
-def _sorted_paths(paths: Sequence[str], name: Optional[str], scale: Optional[int]) -> Tuple[Path, List[Path], str]:
-    """The network, the inputs and the output that a command line names."""
+def _sorted_paths(
+    paths: Sequence[str], name: Optional[str], scale: Optional[int]
+) -> Tuple[Optional[Path], List[Path], str]:
+    """The network that a command line gives, the inputs and the output; None for one of the package, which is there."""
     from quantnas_sr.deploy.runtimes import NETWORKS
     from quantnas_sr.networks import chosen
 
@@ -64,4 +68,6 @@ def _sorted_paths(paths: Sequence[str], name: Optional[str], scale: Optional[int
     if given is not None and (name or scale):
         option = f"--network {name}" if name else f"--scale {scale}"
         raise OptionError(f"{given}: a network is given already; {option} chooses one of the package")
-    return given or chosen(name, scale), [Path(path) for path in inputs], paths[-1]
+    if given is None:
+        chosen(name, scale)
+    return given, [Path(path) for path in inputs], paths[-1]

@@ -58,7 +58,7 @@ def upscale(
     image = spread_colours(image)
     tile = None if tile is None else parse_positive(tile, "tile")
     memory = parse_memory(memory, "memory")
-    network = network if isinstance(network, Network) else open_network(_file(network, scale))
+    network = network if isinstance(network, Network) else _opened(network, scale)
     size = image.shape[:2]
     use = memory_use(network) if measures(network, tile, size[0] * size[1]) else None
     bands = upscaled_bands(image, network, tile_for(size, network, tile, use, memory))
@@ -66,12 +66,12 @@ def upscale(
     return np.concatenate([first, *others]) if others else first
 
 
-def _file(network: Union[str, Path, None], scale: Optional[int]) -> Union[str, Path]:
+def _opened(network: Union[str, Path, None], scale: Optional[int]) -> Network:
     if network is None or network in networks.names():
-        return networks.chosen(network, scale)
+        return networks.opened(network, scale)
     if scale is not None:
         raise OptionError(f"scale: {scale} chooses a network of the package, and {network} is given")
-    return network
+    return open_network(network)
 
 
 def measures(network: Network, tile: Optional[int], pixels: int) -> bool:
@@ -187,7 +187,7 @@ def _fill_colours(place: np.ndarray, image: np.ndarray, network: Network, rows: 
     """Upscale one tile and write the part of it that is kept, without alpha, to ``place``."""
     piece = image[rows.start : rows.stop, columns.start : columns.stop]
     colours = np.atleast_3d(piece)[..., : 3 if piece.ndim == 3 and piece.shape[2] > 2 else 1]
-    given = converted(colours, network.pixels).transpose(2, 0, 1)[None]
+    given = converted(colours, network.takes(colours.dtype)).transpose(2, 0, 1)[None]
     planes = np.broadcast_to(given, (1, 3, *piece.shape[:2]))
     result = run_network(network, np.array(planes, order="C"))[0]
     large = result[:, rows.kept(network.scale), columns.kept(network.scale)]
@@ -210,7 +210,7 @@ def run_network(network: Network, planes: np.ndarray) -> np.ndarray:
 
     Args:
         network: the network.
-        planes: (1, 3, H, W), RGB, float32 in 0..1 or the network's own ``pixels``.
+        planes: (1, 3, H, W), RGB, float32 in 0..1 or of the kind that the network takes.
 
     Returns:
         (1, 3, s*H, s*W) of the same kind; floats are not clipped.
@@ -230,7 +230,7 @@ def run_network(network: Network, planes: np.ndarray) -> np.ndarray:
         raise DataError(
             f"the network makes {made} of a tile of {width}x{height} pixels, not {expected} in {planes.dtype}"
         )
-    if not np.isfinite(result.sum()):
+    if result.dtype.kind == "f" and not np.isfinite(result.sum()):
         raise DataError(f"the network makes numbers that are not finite of a tile of {width}x{height} pixels")
     return result
 

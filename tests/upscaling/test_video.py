@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import List
+from typing import Iterator, List
 
 import numpy as np
 import pytest
@@ -26,8 +27,10 @@ from quantnas_sr.deploy import runtimes  # noqa: E402
 from quantnas_sr.deploy.memory import MemoryUse  # noqa: E402
 from quantnas_sr.deploy.network import Network  # noqa: E402
 from quantnas_sr.errors import QuantNASError  # noqa: E402
+from quantnas_sr.images.units import BYTES  # noqa: E402
 from quantnas_sr.upscaling.batch import Upscaler  # noqa: E402
 from quantnas_sr.upscaling.tasks import UpscaleTask  # noqa: E402
+from quantnas_sr.upscaling.video import frame_upscaler  # noqa: E402
 from quantnas_sr.upscaling.video.colour import to_rgb  # noqa: E402
 from quantnas_sr.upscaling.video.encoders import CODECS, Encoding  # noqa: E402
 from quantnas_sr.upscaling.video.frame_upscaler import FrameUpscaler  # noqa: E402
@@ -131,6 +134,8 @@ def test_every_format_of_pixels_becomes_the_same_colours(name):
         frame = frame.reformat(format=name)  # by BT.601, the range that the format has
     rgb = to_rgb(planes_of(frame), samples_of(frame))
     assert rgb.shape == (3, 16, 32) and np.abs(rgb - np.array((200, 100, 50)).reshape(3, 1, 1) / 255).max() < 0.012
+    in_bytes = to_rgb(planes_of(frame), samples_of(frame), BYTES)
+    assert in_bytes.dtype == BYTES and np.abs(in_bytes - 255 * rgb).max() <= 0.5001
 
 
 @pytest.mark.parametrize("pixels, written", [("gbrp10le", "yuv444p10le"), ("gray", "yuvj420p"), ("yuv422p", "yuv422p")])
@@ -655,6 +660,50 @@ def test_frames_that_wait_count_towards_the_memory(memory, kind, largest):
     """A frame takes 0.3 MB, its upscaled one 1.2 MB in float and 0.3 MB in integers; the network 2.56 MB."""
     network = Counting()
     frames = FrameUpscaler(network, lambda: MemoryUse(0, 100), None, memory * 10**6, "")
-    frames.prepare(160 * 160)
-    result = frames(np.full((1, 3, 160, 160), 0.5, np.float32), 8)
+    with frames.ready(160 * 160):
+        result = frames(np.full((1, 3, 160, 160), 0.5, np.float32), 8)
     assert result.dtype.kind == kind and largest // 4 < network.largest <= largest
+
+
+class AtOnce(Counting):
+    """Takes several frames at once; the later of two neighbours ends first."""
+
+    most = running = 0
+
+    @contextmanager
+    def at_once(self, calls: int) -> Iterator[int]:
+        self.ready = calls
+        yield calls
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            late = self.running % 2
+        time.sleep(0.05 * late)
+        with self.lock:
+            self.running -= 1
+        return super().__call__(x)
+
+    lock = threading.Lock()
+
+
+def test_frames_that_are_upscaled_at_once_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_upscaler, "available_cpus", lambda: 3)
+    source, network = write_film(tmp_path / "a.mp4", noise(12, 32)), AtOnce()
+    found = upscale(source, tmp_path / "b.mp4", network)
+    assert network.ready == 3 and 1 < network.most <= 3
+    assert found.frames and all(
+        map((0).__eq__, map(difference, found.frames, upscale(source, tmp_path / "c.mp4").frames))
+    )
+
+
+@pytest.mark.parametrize("memory, count", [(40, 4), (20, 3), (17, 2), (9, 1), (3, 1)])
+def test_as_many_frames_go_at_once_as_memory_allows(memory, count, monkeypatch):
+    """A frame takes 0.3 MB, its upscaled one 1.2 MB, the network 2.56 MB for each."""
+    monkeypatch.setattr(frame_upscaler, "available_cpus", lambda: 4)
+    frames = FrameUpscaler(AtOnce(), lambda: MemoryUse(0, 100), None, memory * 10**6, "")
+    with frames.ready(160 * 160) as ready:
+        assert ready == count
+    with FrameUpscaler(AtOnce(), lambda: MemoryUse(0, 100), 20, 10**9, "").ready(160 * 160) as ready:
+        assert ready == 1, "tiles that the user asks for, one frame at a time"

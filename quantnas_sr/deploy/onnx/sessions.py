@@ -1,9 +1,12 @@
 """Runs ONNX files on the CPU in OpenVINO and ONNX Runtime, with settings that do not change the pixels."""
 
 import io
+import queue
+import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -56,10 +59,16 @@ class OpenVINOSession(Session):
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._path, self._outputs, self._core = path, outputs, openvino.Core()
-        self._compiled: OrderedDict[Tuple[int, ...], Any] = OrderedDict()
+        self._threads, self._calls = threads, 1
+        self._compiled: OrderedDict[Tuple[int, ...], queue.Queue[Any]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def _for(self, shape: Tuple[int, ...]) -> Any:
-        """The network compiled for a shape of images."""
+    def _for(self, shape: Tuple[int, ...]) -> "queue.Queue[Any]":
+        """What computes images of a shape: as many as may be computed at once."""
+        with self._lock:
+            return self._compiled_for(shape)
+
+    def _compiled_for(self, shape: Tuple[int, ...]) -> "queue.Queue[Any]":
         if shape not in self._compiled:
             model = self._model.clone()
             try:
@@ -67,16 +76,38 @@ class OpenVINOSession(Session):
                 # OpenVINO's CPU plugin sets an alternate signal stack for this thread, and frees it while it is set:
                 # the next signal, Ctrl-C too, would end the process.
                 with signal_stack_kept():
-                    self._compiled[shape] = self._core.compile_model(model, "CPU", self._options)
+                    compiled = self._core.compile_model(model, "CPU", self._options)
             except Exception as error:
                 raise DataError(f"{self._path}: OpenVINO cannot run it ({complaint(error)})") from None
+            self._compiled[shape] = queue.Queue()
+            for _ in range(self._calls):
+                self._compiled[shape].put(compiled.create_infer_request())
         self._compiled.move_to_end(shape)
         while len(self._compiled) > _COMPILED_SIZES:
             self._compiled.popitem(last=False)
         return self._compiled[shape]
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._for(x.shape)({INPUT: x}).values()))
+        requests = self._for(x.shape)
+        request = requests.get()
+        try:
+            return dict(zip(self._outputs, request.infer({INPUT: x}, share_inputs=True).values()))
+        finally:
+            requests.put(request)
+
+    @contextmanager
+    def at_once(self, calls: int) -> Iterator[int]:  # noqa: D102 (of Session)
+        calls, usual = min(calls, self._threads or calls), self._options
+        if calls > 1:
+            self._options = {**usual, "NUM_STREAMS": calls, "INFERENCE_NUM_THREADS": calls}
+            self._calls = calls
+            self.free_memory()
+        try:
+            yield calls
+        finally:
+            if calls > 1:
+                self._options, self._calls = usual, 1
+                self.free_memory()
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._compiled.clear()
@@ -109,10 +140,23 @@ class OnnxRuntimeSession(Session):
         except Exception as error:
             raise DataError(f"{path}: ONNX Runtime cannot read it ({complaint(error)})") from None
         self.pixels = _kind([given.type for given in self._session.get_inputs()])
-        self._outputs, self._opened = outputs, opened
+        self._outputs, self._opened, self._settings, self._threads = outputs, opened, options, threads
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._session.run(list(self._outputs), {INPUT: x})))
+
+    @contextmanager
+    def at_once(self, calls: int) -> Iterator[int]:  # noqa: D102 (of Session)
+        calls = min(calls, self._threads or calls)
+        if calls > 1:
+            self._settings.intra_op_num_threads = 1
+            self.free_memory()
+        try:
+            yield calls
+        finally:
+            if calls > 1:
+                self._settings.intra_op_num_threads = self._threads or 0
+                self.free_memory()
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._session = self._opened()

@@ -10,10 +10,12 @@ and HEVC have it.
 """
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+
+from quantnas_sr.images.units import BYTES, FLOATS, WHITE
 
 #: kr and kb of the matrices, by the numbers of ITU-T H.273 (FFmpeg's ``AVColorSpace``).
 MATRICES: Dict[int, Tuple[float, float]] = {
@@ -27,8 +29,14 @@ MATRICES: Dict[int, Tuple[float, float]] = {
 BT709, BT601, RGB, UNSPECIFIED = 1, 6, 0, 2
 #: The ranges, as FFmpeg numbers them (``AVColorRange``).
 LIMITED, FULL = 1, 2
+#: OpenCV's numbers of the kinds of pixels.
+_DEPTHS = {BYTES: cv2.CV_8U, FLOATS: cv2.CV_32F}
 #: Rows that are converted at a time; few enough for the processor's cache.
 _STRIP = 32
+
+
+#: A plane, and its weight.
+_Term = Tuple[np.ndarray, float]
 
 
 @dataclass(frozen=True)
@@ -66,31 +74,39 @@ class Samples:
         return kr, 1 - kr - kb, kb
 
 
-def to_rgb(planes: Sequence[np.ndarray], samples: Samples) -> np.ndarray:
-    """Planes of integers -> (3, H, W) float32 in 0..1, red first."""
+def to_rgb(planes: Sequence[np.ndarray], samples: Samples, kind: np.dtype = FLOATS) -> np.ndarray:
+    """Planes of integers -> (3, H, W), red first: float32 in 0..1, or uint8, rounded."""
     height, width = planes[0].shape
-    rgb = np.empty((3, height, width), np.float32)
+    rgb = np.empty((3, height, width), kind)
     if samples.family == "rgb":
         for channel, plane in zip((1, 2, 0), planes):
-            np.multiply(plane, np.float32(1 / (2**samples.bits - 1)), out=rgb[channel])
+            _fill(rgb[channel], 0, (plane.astype(np.float32), 1 / (2**samples.bits - 1)))
         return rgb
     (black, span), luma = samples._luma, planes[0].astype(np.float32)
     if samples.family == "gray":
-        rgb[:] = (luma - np.float32(black)) / np.float32(span)
+        for channel in rgb:
+            _fill(channel, -black / span, (luma, 1 / span))
     else:
         _add_colour(luma, [_enlarged(plane, samples, width, height) for plane in planes[1:]], samples, rgb)
-    return np.clip(rgb, 0, 1, out=rgb)
+    return np.clip(rgb, 0, 1, out=rgb) if kind == FLOATS else rgb
+
+
+def _fill(place: np.ndarray, offset: float, term: _Term, other: Optional[_Term] = None) -> None:
+    """Fill pixels with ``offset`` and one or two weighted planes, whose sum is 0..1; integers are rounded."""
+    (plane, weight), (second, its_weight) = term, other or (term[0], 0)
+    white, depth = WHITE[place.dtype], _DEPTHS[place.dtype]
+    cv2.addWeighted(plane, weight * white, second, its_weight * white, offset * white, dst=place, dtype=depth)
 
 
 def _add_colour(luma: np.ndarray, differences: List[np.ndarray], samples: Samples, rgb: np.ndarray) -> None:
     (black, span), (gray, reach), (kr, kg, kb) = samples._luma, samples._difference, samples._weights
     cb, cr = differences
     red, blue = (2 - 2 * kr) / reach, (2 - 2 * kb) / reach
-    cv2.addWeighted(luma, 1 / span, cr, red, -black / span - gray * red, dst=rgb[0])
-    cv2.addWeighted(luma, 1 / span, cb, blue, -black / span - gray * blue, dst=rgb[2])
+    _fill(rgb[0], -black / span - gray * red, (luma, 1 / span), (cr, red))
+    _fill(rgb[2], -black / span - gray * blue, (luma, 1 / span), (cb, blue))
     red, blue = red * kr / kg, blue * kb / kg
-    cv2.addWeighted(cr, -red, cb, -blue, gray * (red + blue) - black / span, dst=rgb[1])
-    cv2.addWeighted(luma, 1 / span, rgb[1], 1, 0, dst=rgb[1])
+    green = cv2.addWeighted(cr, -red, cb, -blue, gray * (red + blue) - black / span)
+    _fill(rgb[1], 0, (luma, 1 / span), (green, 1))
 
 
 def _enlarged(plane: np.ndarray, samples: Samples, width: int, height: int) -> np.ndarray:
@@ -107,32 +123,30 @@ def from_rgb(rgb: np.ndarray, samples: Samples, planes: Sequence[np.ndarray]) ->
     """Fill planes of integers with an image, rounded.
 
     Args:
-        rgb: (3, H, W) float, red first, which is clipped to 0..1; or (H, W, 3) uint8 or uint16.
+        rgb: (3, H, W), red first: float, which is clipped to 0..1, uint8 or uint16.
         samples: of the planes; of the family ``yuv``; Cb and Cr have every or every other column and row.
         planes: where they go.
     """
-    height = planes[0].shape[0]
+    height, (kr, kg, kb) = planes[0].shape[0], samples._weights
+    (black, span), (gray, reach) = samples._luma, samples._difference
     for start in range(0, height, _STRIP):
         strip = slice(start, min(start + _STRIP, height))
-        red, green, blue = _strip_of(rgb, strip)
-        kr, kg, kb = samples._weights
-        black, span = samples._luma
-        luma = cv2.addWeighted(red, kr, green, kg, 0)
-        luma = cv2.addWeighted(luma, 1, blue, kb, 0, dst=luma)
-        planes[0][strip] = _rounded(luma, span, black, samples)
-        gray, reach = samples._difference
+        pixels = _strip_of(rgb, strip)
+        (red, green, blue), white = pixels, WHITE[pixels.dtype]
+        luma = cv2.addWeighted(red, kr, green, kg, 0, dtype=cv2.CV_32F)
+        luma = cv2.addWeighted(luma, 1, blue, kb, 0, dst=luma, dtype=cv2.CV_32F)
+        planes[0][strip] = _rounded(luma, span / white, black, samples)
         small = slice(strip.start // samples.down, -(-strip.stop // samples.down))
         for plane, colour, weight in ((planes[1], blue, kb), (planes[2], red, kr)):
-            difference = _reduced(cv2.subtract(colour, luma), samples)
-            plane[small] = _rounded(difference, reach / (2 - 2 * weight), gray, samples)
+            difference = _reduced(cv2.subtract(colour, luma, dtype=cv2.CV_32F), samples)
+            plane[small] = _rounded(difference, reach / (2 - 2 * weight) / white, gray, samples)
 
 
-def _strip_of(rgb: np.ndarray, rows: slice) -> Sequence[np.ndarray]:
-    """Rows of an image, clipped: three planes (rows, W) float32."""
+def _strip_of(rgb: np.ndarray, rows: slice) -> np.ndarray:
+    """Rows of an image: three planes (rows, W) float32, clipped, or integers as they are."""
     if rgb.dtype.kind == "f":
         return np.clip(rgb[:, rows], 0, 1).astype(np.float32, copy=False)
-    white = np.float32(np.iinfo(rgb.dtype).max)
-    return [np.ascontiguousarray(rgb[rows, :, channel]) / white for channel in range(3)]
+    return np.ascontiguousarray(rgb[:, rows])
 
 
 def _reduced(difference: np.ndarray, samples: Samples) -> np.ndarray:
@@ -142,10 +156,12 @@ def _reduced(difference: np.ndarray, samples: Samples) -> np.ndarray:
             difference = np.concatenate([difference, difference[-1:]])
         difference = cv2.addWeighted(difference[::2], 0.5, difference[1::2], 0.5, 0)
     if samples.across == 2:
-        even, odd = difference[:, ::2], difference[:, 1::2]
-        left = np.concatenate([even[:, :1], odd[:, : even.shape[1] - 1]], axis=1)
-        right = odd if odd.shape == even.shape else np.concatenate([odd, even[:, -1:]], axis=1)
-        difference = even * np.float32(0.5) + (left + right) * np.float32(0.25)
+        if difference.shape[1] % 2:
+            difference = np.concatenate([difference, difference[:, -1:]], axis=1)
+        even, odd = cv2.split(difference.reshape(len(difference), -1, 2))
+        difference = cv2.addWeighted(even, 0.5, odd, 0.25, 0)
+        cv2.scaleAdd(odd[:, :-1], 0.25, difference[:, 1:], dst=difference[:, 1:])
+        difference[:, 0] += np.float32(0.25) * even[:, 0]
     return difference
 
 

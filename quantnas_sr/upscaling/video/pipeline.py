@@ -1,11 +1,14 @@
-"""What comes before and behind a loop, in threads of their own, with queues that are bounded."""
+"""What comes before, in and behind a loop, in threads of their own, with queues that are bounded."""
 
 import queue
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Callable, Generic, Iterable, Iterator, Optional, TypeVar
+from typing import Callable, Deque, Generic, Iterable, Iterator, Optional, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 #: Seconds between two looks at whether the other side still lives.
 _LOOK = 0.2
 _END = object()
@@ -99,6 +102,32 @@ def behind(consume: Callable[[T], None], depth: int) -> Iterator[Callable[[T], N
             thread.join(_LOOK)  # for long, perhaps; with a limit, so that every system lets Ctrl-C through
         if lane.error is not None:
             raise lane.error
+
+
+def at_once(function: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
+    """What a function makes of items, in their order, where ``count`` calls run at once, and one more waits."""
+    if count == 1:
+        yield from map(function, items)
+        return
+    running: Deque[Future[R]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for item in items:
+                running.append(pool.submit(function, item))
+                del item  # before the next one is made
+                if len(running) > count:
+                    yield _result(running.popleft())
+            while running:
+                yield _result(running.popleft())
+        finally:
+            for call in running:
+                call.cancel()
+
+
+def _result(call: "Future[R]") -> R:
+    while not wait([call], timeout=_LOOK).done:  # with a limit, so that every system lets Ctrl-C through
+        pass
+    return call.result()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from quantnas_sr.errors import DataError
 from quantnas_sr.images.header import read_header
 from quantnas_sr.images.limits import MOST_PIXELS
 from quantnas_sr.images.opening import regular_file
+from quantnas_sr.images.units import FLOATS
 from quantnas_sr.system.cpus import available_cpus
 from quantnas_sr.upscaling.video.colour import Samples, to_rgb
 from quantnas_sr.upscaling.video.frames import planes_of, samples_of, turn_of, turned
@@ -48,7 +49,7 @@ class Picture(NamedTuple):
     """A decoded frame.
 
     Attributes:
-        planes: (1, 3, H, W) float32 in 0..1, RGB, upright.
+        planes: (1, 3, H, W) float32 in 0..1 or uint8, RGB, upright.
         stamp: when it is shown, in units of `Film.time_base`.
         duration: in the same units; 0 if it is not known.
     """
@@ -128,11 +129,12 @@ class Film:
         starting_anywhere = set(self.container.format.name.split(",")) & set(_STARTING_ANYWHERE)
         return round(Fraction(self.container.start_time or 0, 10**6) / time_base) if starting_anywhere else 0
 
-    def steps(self, others: Sequence[int]) -> Iterator[Step]:
+    def steps(self, others: Sequence[int], kind: np.dtype = FLOATS) -> Iterator[Step]:
         """Decode.
 
         Args:
             others: the indices of the streams whose packets are wanted.
+            kind: of pixels that were decoded from 8 bits, float32 or uint8; others are float32.
 
         Raises:
             DataError: there is no frame, or one that cannot be used.
@@ -141,7 +143,7 @@ class Film:
         for packet in self._packets():
             if packet.stream.index == self.video.index:
                 for frame in self._decoded(packet):
-                    yield Step(self._picture(frame), waiting)
+                    yield Step(self._picture(frame, kind), waiting)
                     waiting = []
             elif packet.stream.index in others and packet.size:
                 waiting.append(self._shifted(packet))
@@ -188,7 +190,7 @@ class Film:
             self.broken += 1
             return []
 
-    def _picture(self, frame: Any) -> Picture:
+    def _picture(self, frame: Any, kind: np.dtype) -> Picture:
         try:
             samples = samples_of(frame)
             if self._last is None:
@@ -200,7 +202,8 @@ class Film:
             sizes = "{}x{} pixels, the frames before it {}x{}".format(frame.width, frame.height, *self._size)
             raise DataError(f"{self.path}: a frame has {sizes}; only a video of one size can be upscaled")
         duration = round((frame.duration or 0) * frame.time_base / self.time_base)
-        return Picture(turned(to_rgb(planes, samples), self._turn)[None], self._stamp(frame), duration)
+        rgb = to_rgb(planes, samples, kind if samples.bits == 8 else FLOATS)
+        return Picture(turned(rgb, self._turn)[None], self._stamp(frame), duration)
 
     def _begin(self, frame: Any, samples: Samples) -> None:
         check_size(frame.width, frame.height, self._most)

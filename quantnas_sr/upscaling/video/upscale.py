@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from quantnas_sr.errors import DataError
 from quantnas_sr.images.limits import MOST_PIXELS
+from quantnas_sr.images.units import BYTES
 from quantnas_sr.system.files import written_aside
 from quantnas_sr.upscaling.video.encoders import USUAL, Encoding
 from quantnas_sr.upscaling.video.frame_upscaler import WAITING, FrameUpscaler
 from quantnas_sr.upscaling.video.kept import lost_facts, sorted_streams
 from quantnas_sr.upscaling.video.names import container_of
 from quantnas_sr.upscaling.video.package import import_av
-from quantnas_sr.upscaling.video.pipeline import ahead, behind
+from quantnas_sr.upscaling.video.pipeline import ahead, at_once, behind
 from quantnas_sr.upscaling.video.reading import Film, Step, open_film
 from quantnas_sr.upscaling.video.writing import FilmWriter, open_writer
 from quantnas_sr.upscaling.writers import OutputError
@@ -69,12 +70,12 @@ def upscale_video(
     with open_film(source, most_pixels) as film:
         if frames.network.halo is None:
             print(_FLICKERS, file=sys.stderr)
-        frames.prepare(film.video.codec_context.width * film.video.codec_context.height)
+        pixels = film.video.codec_context.width * film.video.codec_context.height
         others, left_out = sorted_streams(film.container, film.video.index, container)
         try:
-            with written_aside(output) as aside:
+            with frames.ready(pixels) as count, written_aside(output) as aside:
                 with open_writer(aside, output, container, film, others, encoding) as writer:
-                    _run(film, writer, frames, [stream.index for stream in others])
+                    _run(film, writer, frames, count, [stream.index for stream in others])
                 left_out += [*writer.lost, *_read_back(aside, output, film, writer.written)]
         except MemoryError:
             raise DataError(f"{source}: not enough memory; a smaller --tile or --memory takes less") from None
@@ -83,14 +84,15 @@ def upscale_video(
         _report(film, output, left_out)
 
 
-def _run(film: Film, writer: FilmWriter, frames: FrameUpscaler, others: Sequence[int]) -> None:
-    """Decode, upscale and encode all frames."""
+def _run(film: Film, writer: FilmWriter, frames: FrameUpscaler, count: int, others: Sequence[int]) -> None:
+    """Decode, upscale and encode all frames, ``count`` of them in the network at once."""
     with tqdm(total=film.count or None, unit="frame", disable=None) as bar:
-        with ahead(film.steps(others), WAITING) as steps, behind(lambda result: writer.write(*result), WAITING) as give:
-            for step in steps:
-                give(_upscaled(step, frames, film))
-                bar.update(step.picture is not None)
-                del step  # before the next one is made
+        wanted = film.steps(others, frames.network.takes(BYTES))
+        with ahead(wanted, WAITING) as steps, behind(lambda result: writer.write(*result), WAITING) as give:
+            for result in at_once(lambda step: _upscaled(step, frames, film), steps, count):
+                bar.update(result.pixels is not None)
+                give(result)
+                del result  # before the next one is made
         writer.finish()
 
 

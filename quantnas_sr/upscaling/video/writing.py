@@ -59,7 +59,7 @@ class FilmWriter:
         """Write packets, and the frame that follows them.
 
         Args:
-            pixels: (3, H, W) float or (H, W, 3) uint8 or uint16, RGB; None if there is no frame.
+            pixels: (3, H, W) float, uint8 or uint16, RGB; None if there is no frame.
             stamp: when it is shown, in units of the film's time base.
             duration: for how long; 0 if that is not known.
             packets: of the input's other streams.
@@ -70,7 +70,7 @@ class FilmWriter:
         """
         av = import_av()
         if self._video is None:
-            self._begin(*(pixels.shape[1:] if pixels.dtype.kind == "f" else pixels.shape[:2]))
+            self._begin(*pixels.shape[1:])
         try:
             for packet in packets:
                 self._copy(packet)
