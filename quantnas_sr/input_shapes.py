@@ -140,7 +140,7 @@ def run_fitting(network: Callable[[Tensor], Tensor], x: Tensor, multiple: Callab
     """
     height, width = x.shape[-2:]
     try:
-        output = network(x)
+        output = network(x.clone())  # some networks write into their image (``x *= 255`` in spandrel's RCAN)
     except QuantNASError:
         raise
     except Exception:

@@ -46,17 +46,21 @@ def _decomposing_where_it_is_due(decompose: Callable[..., Any]) -> Callable[...,
     from torch.onnx._internal.exporter import _decomp
 
     @cache
+    def kept(registry: Any) -> Any:
+        return set(_decomp.get_onnx_implemented_overloads(registry))
+
+    @cache
     def decomposed(registry: Any) -> Any:
-        kept = set(_decomp.get_onnx_implemented_overloads(registry))
-        return _decomp.create_onnx_friendly_decomposition_table(kept)
+        return _decomp.create_onnx_friendly_decomposition_table(kept(registry))
+
+    def is_due(operator: Any, registry: Any) -> bool:
+        is_torchs = getattr(operator, "namespace", "") == "aten"  # those without a table of theirs too, as batch_norm
+        mutates = getattr(getattr(operator, "_schema", None), "is_mutable", False)
+        return operator in decomposed(registry) or mutates or (is_torchs and operator not in kept(registry))
 
     def decompose_if_due(program: Any, registry: Any) -> Any:
         operators = [node.target for node in program.graph.nodes if node.op == "call_function"]
-        is_due = any(
-            operator in decomposed(registry) or getattr(getattr(operator, "_schema", None), "is_mutable", False)
-            for operator in operators
-        )
-        return decompose(program, registry) if is_due else program
+        return decompose(program, registry) if any(is_due(one, registry) for one in operators) else program
 
     return decompose_if_due
 

@@ -32,9 +32,15 @@ class SpandrelArch(nn.Module):
             raise OptionError(unknown("model", model, classes, where="SpandrelArch"))
         self.model = classes[model](**(hyperparameters or {}))
 
+    @property
+    def network(self) -> nn.Module:
+        """The network of spandrel, as every class of this package that wraps one calls it."""
+        return self.model
+
     def forward(self, x: Tensor) -> Tensor:
-        """RGB in 0..1, (N, C, H, W) -> (N, C', s*H, s*W)."""
-        return self.model(x)
+        """RGB in 0..1, (N, C, H, W) -> (N, C', s*H, s*W). Of several results the first is the image (MMRealSR)."""
+        y = self.model(x)
+        return y[0] if isinstance(y, tuple) else y
 
 
 def model_classes() -> Dict[str, type]:

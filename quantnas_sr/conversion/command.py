@@ -21,10 +21,11 @@ from quantnas_sr.conversion.quality import Pair, Quality, outputs, pairs, qualit
 from quantnas_sr.conversion.recognition import Recognized, arch_of_words, import_file, recognize
 from quantnas_sr.conversion.sensitivity import measure
 from quantnas_sr.cost import NetworkCost, count
+from quantnas_sr.cost.dry_run import output_shape
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.runtimes import open_network
-from quantnas_sr.errors import DataError, OptionError
+from quantnas_sr.errors import DataError, NetworkError, OptionError
 from quantnas_sr.export.exporting import export
 from quantnas_sr.export.kept import Exported
 from quantnas_sr.export.onnx_graph.onnx_file import require_export
@@ -71,9 +72,13 @@ def run(args: argparse.Namespace) -> None:
     images = pairs(Path(args.images), Path(args.gt) if args.gt else None, CALIBRATED)
     found = recognize(Path(args.model), arch_of_words(args.arch) if args.arch else None, args.param_key)
     print(f"{args.model}: {found.name}")
-    with tqdm(total=4, disable=None, leave=False) as bar:
+    uncalibrated(found, args.bits, args.bits_by_layer, args.skip)
+    baseline = float_network(found)
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=5, disable=None, leave=False) as bar:
+        bar.set_postfix_str("export of the float network")
+        float_file = float_export(baseline, Path(folder, output.name))
+        bar.update()
         bar.set_postfix_str("calibration")
-        baseline = float_network(found)
         if args.budget or args.loss:
             args.bits_by_layer = mixed_widths(found, baseline, images, args)
         network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
@@ -92,25 +97,23 @@ def run(args: argparse.Namespace) -> None:
         rows = list(_compared(baseline, network, output, compared))
         bar.update()
         bar.set_postfix_str("timing")
-        times = list(_timed(baseline, output, args.size, args.threads)) if args.size else []
+        times = list(_timed(float_file, output, args.size, args.threads)) if args.size else []
         bar.update()
-    cost = count(network)
+    cost = cost_of(network)
     print("\n".join([*table(rows, times, _widths(cost), len(compared)), *remarks(network, cost, written)]))
     print(f"wrote {output} ({written.bytes / 1e3:.1f} kB) and {checkpoint}, which a training can start from")
 
 
-def quantize(
+def uncalibrated(
     found: Recognized,
-    images: Sequence[Pair],
     bits: int = 8,
     bits_by_layer: Union[str, Path, Mapping[str, int], None] = None,
     skip: Optional[Sequence[str]] = None,
 ) -> QuantizedArch:
-    """The network with its convolutions quantized, calibrated on the middle of images; in evaluation mode.
+    """The network with its convolutions quantized, its activations not calibrated.
 
     Args:
         found: of `recognize`.
-        images: low-resolution images.
         bits, bits_by_layer, skip: as of `QuantizedArch`.
 
     Raises:
@@ -121,9 +124,41 @@ def quantize(
     if not any(network.quantized_layers()):
         raise OptionError("--skip: leaves no convolution to quantize")
     network.load_state_dict(found.state)
-    check_quantized(network, count(network))
+    check_quantized(network, cost_of(network))
+    return network
+
+
+def quantize(
+    found: Recognized,
+    images: Sequence[Pair],
+    bits: int = 8,
+    bits_by_layer: Union[str, Path, Mapping[str, int], None] = None,
+    skip: Optional[Sequence[str]] = None,
+) -> QuantizedArch:
+    """The network of `uncalibrated`, calibrated on the middle of images; in evaluation mode.
+
+    Args:
+        images: low-resolution images.
+        found, bits, bits_by_layer, skip: as of `uncalibrated`.
+
+    Raises:
+        QuantNASError: as of `uncalibrated`.
+    """
+    network = uncalibrated(found, bits, bits_by_layer, skip)
     calibrate_on(network, *(_middle(pair.lq) for pair in images))
     return network.eval()
+
+
+def cost_of(network: nn.Module) -> NetworkCost:
+    """What it costs for an input of 32x32, or of the first larger size that it takes.
+
+    Raises:
+        NetworkError: it does not run.
+    """
+    try:
+        return count(network)
+    except NetworkError:
+        return count(network, output_shape(network)[0][2:])
 
 
 def _check_mixed(args: argparse.Namespace) -> None:
@@ -155,6 +190,22 @@ def float_network(found: Recognized) -> nn.Module:
     network = QuantizedArch(found.arch, FULL_PRECISION)
     network.load_state_dict(found.state)
     return network.eval()
+
+
+def float_export(baseline: nn.Module, path: Path) -> Path:
+    """Write the network in full precision to an ``.onnx``: whether it can be exported, before anything is computed.
+
+    Args:
+        baseline: of `float_network`.
+        path: of the file, which is in a folder of its own; a ``.pth`` comes beside it.
+
+    Raises:
+        NetworkError: it cannot be traced or converted; one line, where and why.
+        CheckError: a runtime cannot run it.
+    """
+    weights = path.with_suffix(".pth")
+    _save(baseline, weights)
+    return export(weights, path, quantized=False).path
 
 
 def finetune(
@@ -218,15 +269,11 @@ def _compared(baseline: nn.Module, network: nn.Module, path: Path, images: Seque
         yield runtime, quality(made, target, images)
 
 
-def _timed(baseline: nn.Module, integer: Path, size: Tuple[int, int], threads: Optional[int]) -> Iterator[Times]:
-    """Both networks in every usable runtime; ``size`` is height and width."""
-    with tempfile.TemporaryDirectory() as folder:
-        weights, path = Path(folder, "float.pth"), Path(folder, "float.onnx")
-        torch.save({"params": baseline.state_dict()}, weights)
-        export(weights, path, quantized=False)
-        for runtime in usable_runtimes("the timing")[0]:
-            turns = taking_turns([path, integer], runtime, threads or torch.get_num_threads(), size[::-1], _TURNS)
-            yield Times(runtime, *(1e3 * statistics.median(turn.seconds) for turn in turns))
+def _timed(baseline: Path, integer: Path, size: Tuple[int, int], threads: Optional[int]) -> Iterator[Times]:
+    """Both files in every usable runtime; ``size`` is height and width."""
+    for runtime in usable_runtimes("the timing")[0]:
+        turns = taking_turns([baseline, integer], runtime, threads or torch.get_num_threads(), size[::-1], _TURNS)
+        yield Times(runtime, *(1e3 * statistics.median(turn.seconds) for turn in turns))
 
 
 def table(rows: Sequence[Row], times: Sequence[Times], widths: str, images: int) -> Iterator[str]:
@@ -257,7 +304,8 @@ def remarks(network: QuantizedArch, cost: NetworkCost, written: Exported) -> Ite
     widths = Counter(layer.bits for _, layer in network.quantized_layers())
     layers = ", ".join(f"{widths[width]} of {width} bits" for width in sorted(widths))
     yield f"quantized: {100 * cost.quantized_share:.1f} % of the multiply-adds; layers: {layers}"
-    yield f"cost: {cost.bitops / 1e9:.3f} GBitOps ({cost.bitops / 2**30:.3f} * 2^30) for an input of 32x32"
+    bitops, (height, width) = cost.bitops, cost.size
+    yield f"cost: {bitops / 1e9:.3f} GBitOps ({bitops / 2**30:.3f} * 2^30) for an input of {width}x{height}"
     for name, share, why in in_float(network, cost):
         yield f"in float: {name}, {100 * share:.1f} % ({why})"
 

@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.bounds import LIMITS, bounded, limits_of
 from quantnas_sr.checkpoints import describes_network, load_arch, network_of
+from quantnas_sr.cost.dry_run import name_of, output_shape
 from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError, printable
+from quantnas_sr.mixed_precision.base_network import build
+from quantnas_sr.mixed_precision.merging import is_block, merge
 from quantnas_sr.options.base import load_options
 from quantnas_sr.options.numbers import to_numbers
 from quantnas_sr.pth import check_state, key_of, read_pth
@@ -33,7 +37,7 @@ class Recognized(NamedTuple):
 
 
 def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: Optional[str] = None) -> Recognized:
-    """The network of a checkpoint.
+    """The network of a checkpoint, its re-parameterised blocks merged (see `MergedArch`).
 
     Args:
         path: a ``.pth`` or ``.safetensors``.
@@ -45,7 +49,14 @@ def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: O
         OptionError: the arch cannot be built.
         NetworkError: it is recognised, but does not make one larger image of one image.
     """
-    path = Path(path)
+    found = _recognized(Path(path), arch, param_key)
+    network = build(found.arch).eval()
+    network.load_state_dict(found.state)
+    _check_makes_images(network)
+    return _merged(found, network)
+
+
+def _recognized(path: Path, arch: Optional[Mapping[str, Any]], param_key: Optional[str]) -> Recognized:
     if arch is not None:
         network = load_arch(arch, path, "--arch", param_key)
         return Recognized(dict(arch), network.state_dict(), str(arch["type"]))
@@ -91,9 +102,45 @@ def _by_spandrel(path: Path, state: Any = None) -> Recognized:
     network, name = found.model, type(found.model).__name__
     if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose != "SR":
         raise NetworkError(f"{path}: {name} is a network for something else than super-resolution")
-    arch = {"type": "SpandrelArch", "model": name, "hyperparameters": dict(network.hyperparameters)}
+    arch = {"type": "SpandrelArch", "model": name, "hyperparameters": _plain(network.hyperparameters)}
     state = {f"model.{key}": tensor.float() for key, tensor in network.state_dict().items()}
     return Recognized(arch, state, name)
+
+
+def _check_makes_images(network: nn.Module) -> None:
+    """Raise a NetworkError for a network that does not make one image, equally large or larger, of one image."""
+    given, made = output_shape(network)
+    scale = made[-1] // given[-1] if len(made) == 4 else 0
+    if scale < 1 or made[1:] != (given[1], *(scale * side for side in given[2:])):
+        name, sizes = name_of(network), " and ".join("x".join(map(str, shape[1:])) for shape in (given, made))
+        raise NetworkError(f"{name} does not make an image of an image, equally large or larger (values: {sizes})")
+
+
+@torch.no_grad()
+def _merged(found: Recognized, network: nn.Module) -> Recognized:
+    """A network with its re-parameterised blocks merged; itself, if it has none, or does not compute the same then.
+
+    Args:
+        found: the network.
+        network: built of it, with its weights; it is changed.
+    """
+    if not any(map(is_block, network.modules())):
+        return found
+    x = torch.rand(output_shape(network)[0], generator=torch.Generator().manual_seed(0))
+    expected = network(x)
+    merge(network)
+    if not torch.allclose(network(x), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+        return found
+    state = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
+    return found._replace(arch={"type": "MergedArch", "arch": found.arch}, state=state)
+
+
+def _plain(arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """The arguments of a class of spandrel without classes and functions, which no checkpoint determines.
+
+    They are what the class has as defaults, such as ``norm_layer`` of SwinIR.
+    """
+    return {key: value for key, value in arguments.items() if not callable(value)}
 
 
 def arch_of_words(words: Sequence[str]) -> Dict[str, Any]:

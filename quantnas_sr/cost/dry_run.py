@@ -97,9 +97,11 @@ def output_shape(network: nn.Module) -> Tuple[Shape, Shape]:
 
 
 def name_of(network: nn.Module) -> str:
-    """The name of a network's class; if it wraps another network, the name of that one's class."""
+    """The name of a network's class; if a class of this package wraps another network, the name of that one's class."""
     inside = getattr(network, "network", None)
-    return type(inside if isinstance(inside, nn.Module) else network).__name__
+    if isinstance(inside, nn.Module) and type(network).__module__.startswith("quantnas_sr."):
+        return name_of(inside)
+    return type(network).__name__
 
 
 def place_of(network: nn.Module, name: str) -> str:

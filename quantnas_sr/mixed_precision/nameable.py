@@ -12,7 +12,7 @@ from quantnas_sr.registration import ARCH_REGISTRY, BASICSR_SUFFIX, SUFFIX
 from quantnas_sr.values.kinds import shown
 
 #: Of this package: networks without a description of their own.
-OURS = ("ESPCN", "RFDN", "SpandrelArch")
+OURS = ("ESPCN", "MergedArch", "RFDN", "SpandrelArch")
 #: Of BasicSR: networks of images that read nothing.
 OF_BASICSR = ("ECBSR", "EDSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRVGGNetCompact", "SwinIR")
 #: BasicSR's own files; what else is in a package of that name is of a project that has a copy of it.
@@ -45,6 +45,8 @@ def nameable(arch: Any, where: str = "arch") -> Any:
     if (ours and bare not in OURS) or (basicsrs and bare not in OF_BASICSR):
         allowed = ", ".join(sorted((*OURS, *OF_BASICSR)))
         raise OptionError(f"{where}: a file may not name {name}. Allowed: {allowed}, or a network of your own project")
+    if isinstance(arch.get("arch"), Mapping):
+        nameable(arch["arch"], f"{where}: arch")
     given = {**_defaults(cls), **arch}
     for place, key, value in _entries(given, where):
         if isinstance(value, str) and _FILE.search(value) or _OF_FILES.search(key) and _opens(value):

@@ -17,6 +17,7 @@ from quantnas_sr.export.kept import CHECK, Exported, kept
 from quantnas_sr.export.modules import exportable
 from quantnas_sr.export.onnx_graph.adaptive_pooling import Kernel, kernels_of, multiple_of_export, plain_pooling
 from quantnas_sr.export.onnx_graph.refusals import written_or_blamed
+from quantnas_sr.export.onnx_graph.slice_assignment import SlicesWithWhere
 from quantnas_sr.export.options import ExportOptions
 from quantnas_sr.export.rewrites.byte_images import ByteImages
 from quantnas_sr.values.arguments import check_word
@@ -76,7 +77,7 @@ def build_model(
     from quantnas_sr.export.onnx_graph.space_to_depth import fold
 
     kernels = kernels_of(network) if kernels is None else kernels
-    with plain_pooling(kernels):
+    with plain_pooling(kernels), SlicesWithWhere():
         model = trace(exportable(network, quantized), multiple_of_export(network, kernels), one_image, size)
     try:
         tidy(model)
