@@ -14,7 +14,7 @@ from typing import Callable, Iterator, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from quantnas_sr.errors import QuantNASError
@@ -69,7 +69,10 @@ def input_shape(network: nn.Module) -> Optional[InputShape]:
             module._forward_pre_hooks.clear()
             module._forward_hooks.clear()
         tried = (_tried(network, channels, multiple) for channels in _CHANNELS for multiple in _MULTIPLES)
-        return next((found for found in tried if found), None)
+        try:
+            return next((found for found in tried if found), None)
+        except (DataDependentOutputException, DynamicOutputShapeException):  # with values only, whatever the size
+            return None
 
 
 @contextmanager
@@ -83,6 +86,8 @@ def _tried(network: nn.Module, channels: int, multiple: int) -> Optional[InputSh
     height, width = _HEIGHT * multiple, _WIDTH * multiple
     try:
         output = output_shape(network, (1, channels, height, width))
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        raise
     except Exception:
         return None
     scale = output[-1] // width

@@ -21,7 +21,7 @@ from quantnas_sr.conversion.quality import Pair, Quality, outputs, pairs, qualit
 from quantnas_sr.conversion.recognition import Recognized, arch_of_words, import_file, recognize
 from quantnas_sr.conversion.sensitivity import measure
 from quantnas_sr.cost import NetworkCost, count
-from quantnas_sr.cost.dry_run import output_shape
+from quantnas_sr.cost.dry_run import in_one_line, name_of, output_shape
 from quantnas_sr.cost.quantized import check_quantized
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.runtimes import open_network
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
     baseline = float_network(found)
     with tempfile.TemporaryDirectory() as folder, tqdm(total=5, disable=None, leave=False) as bar:
         bar.set_postfix_str("export of the float network")
+        check_takes(baseline, images)
         float_file = float_export(baseline, Path(folder, output.name))
         bar.update()
         bar.set_postfix_str("calibration")
@@ -190,6 +191,22 @@ def float_network(found: Recognized) -> nn.Module:
     network = QuantizedArch(found.arch, FULL_PRECISION)
     network.load_state_dict(found.state)
     return network.eval()
+
+
+def check_takes(baseline: nn.Module, images: Sequence[Pair]) -> None:
+    """Run the network for the smallest image.
+
+    Raises:
+        NetworkError: it does not run for an image of this size; one line.
+    """
+    smallest = min((_middle(pair.lq) for pair in images), key=lambda image: min(image.shape[2:]))
+    height, width = smallest.shape[2:]
+    try:
+        with torch.no_grad():
+            baseline(smallest)
+    except Exception as error:
+        size, why = f"{width}x{height} pixels", in_one_line(error)
+        raise NetworkError(f"{name_of(baseline)} does not run for an image of {size}, the smallest: {why}") from error
 
 
 def float_export(baseline: nn.Module, path: Path) -> Path:
