@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import quantnas_sr  # noqa: F401
 from quantnas_sr.data.prepare.images import downscale, modcrop
-from quantnas_sr.networks import Quality, card, file_of, names
+from quantnas_sr.networks import Quality, card, file_of, names, opened
 from quantnas_sr.system.files import written_aside
 
 #: Of scikit-image.
@@ -58,13 +58,13 @@ def pairs_of(folder: Path, scale: int) -> Iterator[Pair]:
 
 
 def measure(name: str, pairs: Iterator[Pair]) -> Quality:
-    """Quality of a network's exported file, in ONNX Runtime."""
+    """Quality of a network's exported file of bytes, in ONNX Runtime."""
     from basicsr.metrics import calculate_psnr, calculate_ssim
 
-    from quantnas_sr import open_network, upscale
+    from quantnas_sr import upscale
     from quantnas_sr.report import bicubic
 
-    network, scale = open_network(file_of(name, "network.onnx"), "onnxruntime"), card(name).scale
+    network, scale = opened(name, runtime="onnxruntime"), card(name).scale
     how = {"crop_border": scale, "test_y_channel": True}
     found: List[List[float]] = []
     for image, low in pairs:

@@ -92,6 +92,29 @@ def test_openvino_leaves_integers_only_where_they_overflow(no_vnni, tmp_path, mo
     assert (large._session.in_float, small._session.in_float) == (no_vnni, False)
 
 
+@pytest.mark.parametrize("vnni, setting", [(True, None), (False, "1")])
+def test_onnx_runtime_has_its_exact_mode_only_where_products_overflow(vnni, setting, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(sessions, "has_vnni", lambda: vnni)
+    session = open_network(file_of(largest(), tmp_path), "onnxruntime")._session
+    if setting is None:
+        with pytest.raises(RuntimeError):
+            session._settings.get_session_config_entry(overflow.ONNX_RUNTIME_EXACT[0])
+    else:
+        assert session._settings.get_session_config_entry(overflow.ONNX_RUNTIME_EXACT[0]) == setting
+
+
+@pytest.mark.parametrize(
+    "flags, known", [("fma avx512_vnni avx", True), ("avx_vnni", True), ("avx2 avx512f", False), (None, False)]
+)
+def test_vnni_is_what_linux_says(flags, known, tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    if flags is not None:
+        file.write_text(f"processor : 0\nflags : fpu {flags}\n", encoding="utf-8")
+    monkeypatch.setattr(overflow, "Path", lambda path: file)
+    assert overflow.has_vnni.__wrapped__() is known
+
+
 def test_onnx_runtime_computes_in_float_what_it_cannot_make_exact(tmp_path, monkeypatch):
     """Two convolutions that share their weights, on a processor without VNNI."""
     onnxruntime = pytest.importorskip("onnxruntime")

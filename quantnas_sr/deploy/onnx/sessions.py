@@ -15,6 +15,7 @@ from quantnas_sr.deploy.onnx.overflow import (
     ONNX_RUNTIME_EXACT,
     ONNX_RUNTIME_IN_FLOAT,
     OPENVINO_IN_FLOAT,
+    has_vnni,
     may_overflow,
     openvino_overflows,
 )
@@ -129,7 +130,8 @@ class OnnxRuntimeSession(Session):
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
         try:
-            options.add_session_config_entry(*ONNX_RUNTIME_EXACT)
+            if not has_vnni():
+                options.add_session_config_entry(*ONNX_RUNTIME_EXACT)
             try:
                 self._session = opened()
             except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # two convolutions share their weights
