@@ -100,8 +100,9 @@ def test_shipped_plans_can_be_carried_out(path, project, monkeypatch):
             lmdb = f"train_{kind}_sub.lmdb"
             if not Path(f"datasets/{folder}/{lmdb}").exists():
                 shutil.copytree(f"datasets/{lmdb}", f"datasets/{folder}/{lmdb}")
-    if not Path("quantnas_sr").exists():
-        Path("quantnas_sr").symlink_to(ROOT / "quantnas_sr")
+    for name in ("quantnas_sr", "models"):
+        if not Path(name).exists():
+            Path(name).symlink_to(ROOT / name)
     plan = read_plan(path)
     patch = {"datasets": {"train": {"gt_size": 32, "batch_size_per_gpu": 2}}}
     plan = replace(plan, search=merged(plan.search, patch), train=merged(plan.train, patch))
