@@ -30,7 +30,6 @@ class Step(NamedTuple):
 
 
 def _options(name: str, network: Dict[str, Any], amp: str) -> Dict[str, Any]:
-    logging.disable(logging.INFO)
     folder = tempfile.mkdtemp()
     opt = yaml.safe_load((OPTIONS / name).read_text())
     opt.update(is_train=True, dist=False, rank=0, num_gpu=0, root_path=folder)
@@ -45,7 +44,11 @@ def _options(name: str, network: Dict[str, Any], amp: str) -> Dict[str, Any]:
 def _build(opt: Dict[str, Any]) -> ExperimentModel:
     from basicsr.models import build_model  # which our import has made importable
 
-    return build_model(opt)
+    logging.disable(logging.INFO)
+    try:
+        return build_model(opt)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def search(
