@@ -142,9 +142,8 @@ def photographs(count: int) -> Iterator[np.ndarray]:
         shot, part = divmod(number / (3 * RATE), 1)
         image = images[int(shot) % len(images)]
         height, width = image.shape[:2]
-        zoom = (0.95 - 0.35 * part) * min(
-            width / WIDTH, height / HEIGHT
-        )  # pixels of the photograph for one of the film
+        # pixels of the photograph for one of the film
+        zoom = (0.95 - 0.35 * part) * min(width / WIDTH, height / HEIGHT)
         left, top = (part * (side - zoom * own) for side, own in ((width, WIDTH), (height, HEIGHT)))
         from_here = np.float32([[zoom, 0, left], [0, zoom, top]])
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     images = pairs(Path(args.images), Path(args.gt) if args.gt else None, CALIBRATED)
     found = recognize(Path(args.model), arch_of_words(args.arch) if args.arch else None, args.param_key)
     print(f"{args.model}: {found.name}")
-    uncalibrated(found, args.bits, args.bits_by_layer, args.skip)
+    network = uncalibrated(found, args.bits, args.bits_by_layer, args.skip)
     baseline = float_network(found)
     with tempfile.TemporaryDirectory() as folder, tqdm(total=5, disable=None, leave=False) as bar:
         bar.set_postfix_str("export of the float network")
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> None:
         bar.update()
         bar.set_postfix_str("calibration")
         if args.budget or args.loss:
-            args.bits_by_layer = mixed_widths(found, baseline, images, args)
-        network = quantize(found, images, args.bits, args.bits_by_layer, args.skip)
+            network = uncalibrated(found, args.bits, mixed_widths(found, baseline, images, args), args.skip)
+        network = calibrated(network, images)
         _save(network, checkpoint)
         bar.update()
         if args.finetune:
@@ -145,7 +145,11 @@ def quantize(
     Raises:
         QuantNASError: as of `uncalibrated`.
     """
-    network = uncalibrated(found, bits, bits_by_layer, skip)
+    return calibrated(uncalibrated(found, bits, bits_by_layer, skip), images)
+
+
+def calibrated(network: QuantizedArch, images: Sequence[Pair]) -> QuantizedArch:
+    """The network itself, calibrated on the middle of images; in evaluation mode."""
     calibrate_on(network, *(_middle(pair.lq) for pair in images))
     return network.eval()
 

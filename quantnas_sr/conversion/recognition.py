@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.bounds import LIMITS, bounded, limits_of
 from quantnas_sr.checkpoints import describes_network, load_arch, network_of
-from quantnas_sr.cost.dry_run import name_of, output_shape
+from quantnas_sr.cost.dry_run import Shape, name_of, output_shape
 from quantnas_sr.errors import CheckpointError, MissingExtraError, NetworkError, OptionError, printable
 from quantnas_sr.mixed_precision.base_network import build
 from quantnas_sr.mixed_precision.merging import is_block, merge
@@ -52,8 +52,9 @@ def recognize(path: Path, arch: Optional[Mapping[str, Any]] = None, param_key: O
     found = _recognized(Path(path), arch, param_key)
     network = build(found.arch).eval()
     network.load_state_dict(found.state)
-    _check_makes_images(network)
-    return _merged(found, network)
+    given, made = output_shape(network)
+    _check_makes_images(network, given, made)
+    return _merged(found, network, given)
 
 
 def _recognized(path: Path, arch: Optional[Mapping[str, Any]], param_key: Optional[str]) -> Recognized:
@@ -107,9 +108,8 @@ def _by_spandrel(path: Path, state: Any = None) -> Recognized:
     return Recognized(arch, state, name)
 
 
-def _check_makes_images(network: nn.Module) -> None:
+def _check_makes_images(network: nn.Module, given: Shape, made: Shape) -> None:
     """Raise a NetworkError for a network that does not make one image, equally large or larger, of one image."""
-    given, made = output_shape(network)
     scale = made[-1] // given[-1] if len(made) == 4 else 0
     if scale < 1 or made[1:] != (given[1], *(scale * side for side in given[2:])):
         name, sizes = name_of(network), " and ".join("x".join(map(str, shape[1:])) for shape in (given, made))
@@ -117,16 +117,17 @@ def _check_makes_images(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _merged(found: Recognized, network: nn.Module) -> Recognized:
+def _merged(found: Recognized, network: nn.Module, shape: Shape) -> Recognized:
     """A network with its re-parameterised blocks merged; itself, if it has none, or does not compute the same then.
 
     Args:
         found: the network.
         network: built of it, with its weights; it is changed.
+        shape: of an input that it takes.
     """
     if not any(map(is_block, network.modules())):
         return found
-    x = torch.rand(output_shape(network)[0], generator=torch.Generator().manual_seed(0))
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     expected = network(x)
     merge(network)
     if not torch.allclose(network(x), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):

@@ -1,8 +1,8 @@
 """What an exported file offers once a runtime has opened it, whichever runtime that is."""
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
-from typing import ContextManager, Dict, Mapping
+from contextlib import contextmanager
+from typing import Dict, Iterator, Mapping
 
 import numpy as np
 
@@ -28,9 +28,25 @@ class Session(ABC):
     def free_memory(self) -> None:
         """Give back what is kept for further images; they may take a little longer then."""
 
-    def at_once(self, calls: int) -> ContextManager[int]:
+    @contextmanager
+    def at_once(self, calls: int) -> Iterator[int]:
         """As `Network.at_once`."""
-        return nullcontext(1)
+        calls = self._possible(calls)
+        if calls == 1:
+            yield 1
+            return
+        self._be_ready(calls)
+        try:
+            yield calls
+        finally:
+            self._be_ready(1)
+
+    def _possible(self, calls: int) -> int:
+        """How many of so many calls it can compute at once."""
+        return 1
+
+    def _be_ready(self, calls: int) -> None:  # noqa: B027 (where only one call is possible, there is nothing to do)
+        """From now on compute so many calls at once, each on one processor; one on all of them."""
 
 
 def complaint(error: Exception) -> str:

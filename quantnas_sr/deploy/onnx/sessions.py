@@ -4,9 +4,8 @@ import io
 import queue
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -65,19 +64,17 @@ class OpenVINOSession(Session):
         self._lock = threading.Lock()
 
     def _for(self, shape: Tuple[int, ...]) -> "queue.Queue[Any]":
-        """What computes images of a shape: as many as may be computed at once."""
-        with self._lock:
-            return self._compiled_for(shape)
-
-    def _compiled_for(self, shape: Tuple[int, ...]) -> "queue.Queue[Any]":
+        """What computes images of a shape, compiled for it: as many as may be computed at once."""
         if shape not in self._compiled:
-            model = self._model.clone()
+            model, options = self._model.clone(), self._options
+            if self._calls > 1:
+                options = {**options, "NUM_STREAMS": self._calls, "INFERENCE_NUM_THREADS": self._calls}
             try:
                 model.reshape(list(shape))
                 # OpenVINO's CPU plugin sets an alternate signal stack for this thread, and frees it while it is set:
                 # the next signal, Ctrl-C too, would end the process.
                 with signal_stack_kept():
-                    compiled = self._core.compile_model(model, "CPU", self._options)
+                    compiled = self._core.compile_model(model, "CPU", options)
             except Exception as error:
                 raise DataError(f"{self._path}: OpenVINO cannot run it ({complaint(error)})") from None
             self._compiled[shape] = queue.Queue()
@@ -89,26 +86,20 @@ class OpenVINOSession(Session):
         return self._compiled[shape]
 
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
-        requests = self._for(x.shape)
+        with self._lock:
+            requests = self._for(x.shape)
         request = requests.get()
         try:
             return dict(zip(self._outputs, request.infer({INPUT: x}, share_inputs=True).values()))
         finally:
             requests.put(request)
 
-    @contextmanager
-    def at_once(self, calls: int) -> Iterator[int]:  # noqa: D102 (of Session)
-        calls, usual = min(calls, self._threads or calls), self._options
-        if calls > 1:
-            self._options = {**usual, "NUM_STREAMS": calls, "INFERENCE_NUM_THREADS": calls}
-            self._calls = calls
-            self.free_memory()
-        try:
-            yield calls
-        finally:
-            if calls > 1:
-                self._options, self._calls = usual, 1
-                self.free_memory()
+    def _possible(self, calls: int) -> int:
+        return min(calls, self._threads or calls)
+
+    def _be_ready(self, calls: int) -> None:
+        self._calls = calls
+        self.free_memory()
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._compiled.clear()
@@ -147,18 +138,12 @@ class OnnxRuntimeSession(Session):
     def __call__(self, x: np.ndarray) -> Dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._session.run(list(self._outputs), {INPUT: x})))
 
-    @contextmanager
-    def at_once(self, calls: int) -> Iterator[int]:  # noqa: D102 (of Session)
-        calls = min(calls, self._threads or calls)
-        if calls > 1:
-            self._settings.intra_op_num_threads = 1
-            self.free_memory()
-        try:
-            yield calls
-        finally:
-            if calls > 1:
-                self._settings.intra_op_num_threads = self._threads or 0
-                self.free_memory()
+    def _possible(self, calls: int) -> int:
+        return min(calls, self._threads or calls)
+
+    def _be_ready(self, calls: int) -> None:
+        self._settings.intra_op_num_threads = 1 if calls > 1 else self._threads or 0
+        self.free_memory()
 
     def free_memory(self) -> None:  # noqa: D102 (of Session)
         self._session = self._opened()
