@@ -93,7 +93,7 @@ class QuantNASSearchModel(ExperimentModel):
         self._counted: Tuple[Any, int] = (None, 0)
         if self.supernet.selector == "sample":
             alphas = self.supernet.alphas_by_slot()
-            self.edge_losses = EdgeLosses(alphas, HALF_LIFE * total_iter, self.supernet.widthless())
+            self.edge_losses = EdgeLosses(alphas, self.supernet.bits, HALF_LIFE * total_iter, self.supernet.widthless())
             self.largest = {slot: int(costs.argmax()) for slot, costs in self.cri_hardware.costs.items()}
 
     def setup_optimizers(self) -> None:

@@ -29,9 +29,12 @@ EXPLORATION = 0.5
 LARGEST = 0.4
 #: The share of the search after which an observation counts half.
 HALF_LIFE = 0.25
-#: What is known before any observation, as variances in proportion to that of what operations add: of the differences
-#: between bit widths of an operation, and of the losses beside the linear model.
-_OF_WIDTHS, _OF_NOISE = 0.1, 3.0
+#: What is known before any observation, as variances in proportion to that of what operations add. Rounding to b bits
+#: has an error in proportion to 4^-b, so few bits add to the loss by this law, times a factor: one of the network,
+#: differences from it by slot and by operation; then what does not follow the law; and the losses beside the linear
+#: model. Tables in which every width of every slot is by itself have more noise than there is between two widths, and
+#: the genotype under a budget picks what looks best by chance.
+_OF_NETWORK, _OF_SLOT, _OF_OPERATION, _OF_WIDTH, _OF_NOISE = 0.1, 0.05, 0.02, 0.001, 3.0
 
 
 def trains_largest(since_warmup: int) -> bool:
@@ -48,12 +51,17 @@ class EdgeLosses:
 
     Args:
         alphas: by slot, (operations, bits): the shapes, and the device.
+        bits: the bit widths, which are the columns of ``alphas``.
         half_life: number of batches after which an observation counts half.
         widthless: by slot, the operations (their numbers) that compute the same at every bit width.
     """
 
     def __init__(
-        self, alphas: Mapping[str, Tensor], half_life: float, widthless: Mapping[str, Sequence[int]] = {}
+        self,
+        alphas: Mapping[str, Tensor],
+        bits: Sequence[int],
+        half_life: float,
+        widthless: Mapping[str, Sequence[int]] = {},
     ) -> None:
         self.shapes = {slot: table.shape for slot, table in alphas.items()}
         sizes = [table.numel() for table in alphas.values()]
@@ -62,8 +70,7 @@ class EdgeLosses:
         like = next(iter(alphas.values())).detach()
         self.products = like.new_zeros((sum(sizes), sum(sizes)), dtype=torch.float64)
         self.moments = like.new_zeros(sum(sizes), dtype=torch.float64)
-        blocks = [_prior(shape, widthless.get(slot, ())) for slot, shape in self.shapes.items()]
-        self.prior = torch.block_diag(*blocks).to(self.products)
+        self.prior = _prior(self.shapes, bits, widthless).to(self.products)
 
     def observe(self, networks: Sequence[Mapping[str, int]], losses: Tensor) -> None:
         """Take in the losses (networks,) of networks, as edges by slot, on one batch. All processes must call this.
@@ -104,10 +111,28 @@ class EdgeLosses:
         self.moments.copy_(state["moments"])
 
 
-def _prior(shape: Sequence[int], widthless: Sequence[int]) -> Tensor:
-    """Covariance of what the edges of a slot add, (edges, edges)."""
-    operations, widths = shape
-    of_widths = torch.full((operations,), _OF_WIDTHS, dtype=torch.float64)
-    of_widths[list(widthless)] = 0
-    same_operation = torch.block_diag(*torch.ones(operations, widths, widths, dtype=torch.float64))
-    return same_operation + torch.diag(of_widths.repeat_interleave(widths))
+def _prior(shapes: Mapping[str, Sequence[int]], bits: Sequence[int], widthless: Mapping[str, Sequence[int]]) -> Tensor:
+    """Covariance (edges, edges) of what the edges of all slots add, as far as it is known without an observation."""
+    law = 4.0 ** -torch.tensor(bits, dtype=torch.float64)
+    law = (law - law.mean()) / (law.max() - law.min()).clamp_min(torch.finfo(law.dtype).tiny)
+    operations = {slot: torch.ones(shape[0], 1, dtype=torch.float64) for slot, shape in shapes.items()}
+    for slot, alike in widthless.items():
+        operations[slot][list(alike)] = 0
+    # columns of (edges, columns): each is what one unknown number adds to every edge
+    laws = [with_widths * law for with_widths in operations.values()]
+    of_operations = torch.block_diag(*(torch.ones(shape[1], 1) for shape in shapes.values() for _ in range(shape[0])))
+    of_network = torch.cat([table.view(-1, 1) for table in laws])
+    of_slots = torch.block_diag(*(table.view(-1, 1) for table in laws))
+    of_each = torch.block_diag(*(row.view(-1, 1) for table in laws for row in table))
+    of_widths = torch.cat([table.expand(-1, len(law)).reshape(-1) for table in operations.values()])
+    unknown = torch.cat(
+        [
+            of_operations.double(),
+            _OF_NETWORK**0.5 * of_network,
+            _OF_SLOT**0.5 * of_slots,
+            _OF_OPERATION**0.5 * of_each,
+            _OF_WIDTH**0.5 * of_widths.diag(),
+        ],
+        dim=1,
+    )
+    return unknown @ unknown.t()
