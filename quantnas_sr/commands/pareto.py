@@ -1,4 +1,4 @@
-"""``quantnas pareto``: search, train, test for several penalties or budgets, widths and seeds; a report of it all."""
+"""``quantnas pareto``: search, train, test for several penalties or budgets, sizes and seeds; a report of it all."""
 
 import argparse
 from pathlib import Path
@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="numbers of channels, one search for each; by default that of the search file",
     )
+    parser.add_argument(
+        "--num-block",
+        type=positive,
+        nargs="+",
+        help="numbers of blocks, one search for each; by default that of the search file",
+    )
     parser.add_argument("--seeds", type=not_negative, nargs="+", default=[0], help="random seeds, one network each (0)")
     parser.add_argument("--output", type=Path, help="folder of the sweep (experiments/pareto_X)")
     parser.add_argument("--jobs", type=positive, help="number of jobs that run at the same time (1)")
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     changes = {stage: getattr(args, f"force_{stage}") for stage in _STAGES}
     penalties = args.penalties or ([] if args.budgets else PENALTIES)
     sources = sweep.Sources.beside(args.search, args.train, args.test)
-    points = sweep.points_of(penalties, args.budgets or [], args.num_feat or [], args.seeds)
+    points = sweep.points_of(penalties, args.budgets or [], args.seeds, args.num_feat or [], args.num_block or [])
     jobs = sweep.plan_jobs(sources, changes, folder, points)
     print(f"{len(jobs)} jobs in {folder}", flush=True)
     sweep.run_sweep(jobs, args.jobs, args.retries, args.slurm)

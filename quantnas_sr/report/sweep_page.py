@@ -1,7 +1,7 @@
 """The report of a sweep: one HTML page that holds all its pictures, and the same pictures as files beside it."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from quantnas_sr.report.alphas import draw_alphas, read_alphas
 from quantnas_sr.report.drawing.draw import draw_genotype
@@ -85,12 +85,17 @@ def _summary(records: Sequence[Record], left_out: Sequence[LeftOut]) -> str:
     if not records:
         return f"No network is finished yet; {counted(len(left_out), 'job')} without a result."
     g = Genotype.load(records[0].genotype)
+    widths, depths = (_several(getattr(record, key) for record in records) for key in ("num_feat", "num_block"))
     settings, seeds = len(by_setting(records)), len({record.seed for record in records})
     return (
         f"{counted(len(records), 'network')} from {counted(settings, 'setting')} and {counted(seeds, 'seed')}, "
         f"each searched, trained quantization-aware, and tested on {' and '.join(records[0].metrics)}. "
-        f"Search space {g.search_space}, ×{g.scale}, {g.num_feat} channels, {counted(g.num_block, 'block')}."
+        f"Search space {g.search_space}, ×{g.scale}, {widths} channels, num_block {depths}."
     )
+
+
+def _several(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
 
 
 def _warning(left_out: Sequence[LeftOut]) -> str:

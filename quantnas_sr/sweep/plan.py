@@ -2,6 +2,7 @@
 
 import copy
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -106,32 +107,43 @@ class Point(NamedTuple):
 
     Attributes:
         key: what ``value`` is, below ``train.hardware_opt``: ``loss_weight`` or ``budget``.
-        num_feat: channels of the search space; None for those of the search file.
+        num_feat, num_block: channels and blocks of the search space; None for those of the search file.
     """
 
     key: str
     value: float
     seed: int
     num_feat: Optional[int] = None
+    num_block: Optional[int] = None
 
     @property
     def name(self) -> str:
         """Of the job.
 
-        >>> Point("loss_weight", 1e-4, 0).name, Point("budget", 2.6, 1, 44).name
-        ('p0.0001_s0', 'b2.6_c44_s1')
+        >>> Point("loss_weight", 1e-4, 0).name, Point("budget", 2.6, 1, 44).name, Point("budget", 2.6, 1, 44, 7).name
+        ('p0.0001_s0', 'b2.6_c44_s1', 'b2.6_c44_n7_s1')
         """
-        channels = "" if self.num_feat is None else f"_c{self.num_feat}"
-        return f"{'p' if self.key == 'loss_weight' else 'b'}{self.value:g}{channels}_s{self.seed}"
+        sizes = "".join(f"_{'c' if key == 'num_feat' else 'n'}{size}" for key, size in self.sizes.items())
+        return f"{'p' if self.key == 'loss_weight' else 'b'}{self.value:g}{sizes}_s{self.seed}"
+
+    @property
+    def sizes(self) -> Dict[str, int]:
+        """What it sets of ``num_feat`` and ``num_block``."""
+        both = {"num_feat": self.num_feat, "num_block": self.num_block}
+        return {key: size for key, size in both.items() if size is not None}
 
 
 def points_of(
-    penalties: Sequence[float], budgets: Sequence[float], widths: Sequence[int], seeds: Sequence[int]
+    penalties: Sequence[float],
+    budgets: Sequence[float],
+    seeds: Sequence[int],
+    widths: Sequence[int] = (),
+    depths: Sequence[int] = (),
 ) -> List[Point]:
-    """Every combination once, seed by seed; without widths, those of the search file."""
+    """Every combination once, seed by seed; without widths (``num_feat``) or depths, those of the search file."""
     wanted = [("loss_weight", value) for value in penalties] + [("budget", value) for value in budgets]
-    every = ((key, value, seed, width) for seed in seeds for key, value in wanted for width in widths or [None])
-    return [Point(*values) for values in dict.fromkeys(every)]
+    every = product(seeds, wanted, widths or [None], depths or [None])
+    return list(dict.fromkeys(Point(*limit, seed, width, depth) for seed, limit, width, depth in every))
 
 
 def job_options(loaded: Mapping[str, Options], run: str, point: Point) -> Dict[str, Options]:
@@ -146,8 +158,7 @@ def job_options(loaded: Mapping[str, Options], run: str, point: Point) -> Dict[s
     for stage, options in zip(STAGES, (search, train, test)):
         options.update(name=f"{run}_{stage}", manual_seed=point.seed)
     search["train"].setdefault("hardware_opt", {})[point.key] = point.value
-    if point.num_feat is not None:
-        search["network_g"]["num_feat"] = point.num_feat
+    search["network_g"].update(point.sizes)
     train["network_g"]["genotype"] = test["network_g"]["genotype"] = f"experiments/{search['name']}/genotype.yml"
     test["path"]["pretrain_network_g"] = f"experiments/{train['name']}/models/net_g_latest.pth"
     test["val"].update(save_img=True, suffix=None)
@@ -174,7 +185,7 @@ def plan_jobs(
     for point in points:
         job = SweepJob(output.resolve() / "jobs" / point.name)
         planned[job] = job_options(loaded, f"{output.name}_{point.name}", point)
-    kinds = {(point.key, point.num_feat): point for point in reversed(points)}
+    kinds = {(point.key, point.num_feat, point.num_block): point for point in reversed(points)}
     for point in kinds.values():
         check_chain(job_options(loaded, output.name, point), sources)
     for job, options in planned.items():

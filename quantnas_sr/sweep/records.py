@@ -29,6 +29,7 @@ class Record:
     budget: Optional[float]
     seed: int
     num_feat: int
+    num_block: int
     params: int
     gmacs: float
     gbitops: float
@@ -40,14 +41,14 @@ class Record:
 
     @property
     def setting(self) -> str:
-        """The penalty or budget and the width, which records of several seeds have in common.
+        """The penalty or budget and the sizes, which records of several seeds have in common.
 
         >>> from types import SimpleNamespace
-        >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4, num_feat=36))
-        'penalty 0.0001, 36 channels'
+        >>> Record.setting.fget(SimpleNamespace(budget=None, penalty=1e-4, num_feat=36, num_block=3))
+        'penalty 0.0001, 36 channels, num_block 3'
         """
         limit = f"penalty {self.penalty:g}" if self.budget is None else f"budget {self.budget:g}"
-        return f"{limit}, {self.num_feat} channels"
+        return f"{limit}, {self.num_feat} channels, num_block {self.num_block}"
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def _order(job: SweepJob) -> Tuple[Any, ...]:
     options = options_of(job, "search")
     hardware = options["train"]["hardware_opt"]
     budget = hardware.get("budget")
-    width = options["network_g"].get("num_feat") or 0
-    return budget is not None, budget or 0, hardware["loss_weight"], width, options["manual_seed"]
+    sizes = tuple(options["network_g"].get(key) or 0 for key in ("num_feat", "num_block"))
+    return budget is not None, budget or 0, hardware["loss_weight"], sizes, options["manual_seed"]
 
 
 def options_of(job: SweepJob, stage: str) -> Dict[str, Any]:
@@ -110,7 +111,9 @@ def _check_search(options: Dict[str, Any]) -> None:
     _check(hardware, "loss_weight", number(), "train.hardware_opt")
     _check(hardware, "budget", optional(number()), "train.hardware_opt")
     options.setdefault("network_g", {})
-    _check(_check(options, "network_g", MAPPING), "num_feat", optional(_WHOLE), "network_g")
+    network = _check(options, "network_g", MAPPING)
+    for key in ("num_feat", "num_block"):
+        _check(network, key, optional(_WHOLE), "network_g")
 
 
 def _check_test(options: Dict[str, Any]) -> None:
@@ -149,6 +152,7 @@ def record_of(job: SweepJob) -> Record:
         budget=hardware.get("budget"),
         seed=options["search"]["manual_seed"],
         num_feat=network.genotype.num_feat,
+        num_block=network.genotype.num_block,
         params=cost.params,
         gmacs=cost.macs / 1e9,
         gbitops=cost.bitops / 1e9,

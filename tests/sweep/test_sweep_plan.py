@@ -18,6 +18,7 @@ from quantnas_sr.report.alphas import read_alphas
 from quantnas_sr.sweep import Sources, plan_jobs, points_of
 from quantnas_sr.sweep.plan import Point, job_options, load_sources
 from quantnas_sr.sweep.process import GUARD, Interrupted, run_logged
+from quantnas_sr.sweep.records import jobs_of
 from quantnas_sr.sweep.slurm import run_on_cluster
 
 
@@ -35,7 +36,7 @@ SOURCES = Sources(Path("search_x4.yml"), Path("train_x4.yml"), Path("test_x4.yml
 
 
 def test_each_stage_gets_the_seed_and_what_the_one_before_it_wrote(project):
-    jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([0, 1e-4], [], [], [0, 3]))
+    jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([0, 1e-4], [], [0, 3]))
     assert [job.name for job in jobs] == ["p0_s0", "p0.0001_s0", "p0_s3", "p0.0001_s3"]
     search, train, test = (yaml.safe_load(jobs[3].options_file(s).read_text()) for s in ("search", "train", "test"))
     assert search["train"]["hardware_opt"]["loss_weight"] == 1e-4
@@ -52,23 +53,32 @@ def test_a_budget_is_given_to_the_search(project):
 
 
 def test_every_width_is_a_search_of_its_own(project):
-    points = points_of([], [2.6], [24, 36, 24], [0, 1])
+    points = points_of([], [2.6], [0, 1], [24, 36, 24])
     jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points)
     assert [job.name for job in jobs] == ["b2.6_c24_s0", "b2.6_c36_s0", "b2.6_c24_s1", "b2.6_c36_s1"]
     assert [job.options("search")["network_g"]["num_feat"] for job in jobs] == [24, 36, 24, 36]
     assert {job.options("search")["train"]["hardware_opt"]["budget"] for job in jobs} == {2.6}
 
 
+def test_every_depth_is_a_search_of_its_own_and_the_records_of_a_setting_have_one(project):
+    points = points_of([], [2.6], [0], [24, 36], [1, 2])
+    jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points)
+    assert [job.name for job in jobs] == ["b2.6_c24_n1_s0", "b2.6_c24_n2_s0", "b2.6_c36_n1_s0", "b2.6_c36_n2_s0"]
+    assert [job.options("search")["network_g"]["num_block"] for job in jobs] == [1, 2, 1, 2]
+    assert [job.name for job in jobs_of(Path("experiments/a"))] == [job.name for job in jobs]
+
+
 def test_a_width_that_a_candidate_cannot_have_is_refused_before_the_first_job(project):
     with pytest.raises(OptionError, match="search_x4.yml: network_g: .* 32 channels are not divisible by 3 groups"):
-        plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([], [2.6], [36, 32], [0]))
+        plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([], [2.6], [0], [36, 32]))
     assert not Path("experiments").exists()
 
 
-def test_a_width_is_a_whole_number_above_0(project, capsys):
+@pytest.mark.parametrize("argument", ["--num-feat", "--num-block"])
+def test_a_size_is_a_whole_number_above_0(project, argument, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["pareto", "search_x4.yml", "--num-feat", "0"])
-    assert "--num-feat" in capsys.readouterr().err
+        cli.main(["pareto", "search_x4.yml", argument, "0"])
+    assert argument in capsys.readouterr().err
     assert not Path("experiments").exists()
 
 
@@ -131,7 +141,7 @@ def test_without_its_extra_the_command_says_which_one(project, monkeypatch, caps
 
 
 def test_slurm_without_its_extra_or_without_slurm_says_so(project, monkeypatch):
-    jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([0], [], [], [0]))
+    jobs = plan_jobs(SOURCES, {}, Path("experiments/a"), points_of([0], [], [0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "submitit", None)
         with pytest.raises(ValueError, match=r"quantnas_sr\[sweep\]"), run_on_cluster(jobs, [], None, 0):
