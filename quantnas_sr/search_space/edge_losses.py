@@ -115,24 +115,17 @@ def _prior(shapes: Mapping[str, Sequence[int]], bits: Sequence[int], widthless: 
     """Covariance (edges, edges) of what the edges of all slots add, as far as it is known without an observation."""
     law = 4.0 ** -torch.tensor(bits, dtype=torch.float64)
     law = (law - law.mean()) / (law.max() - law.min()).clamp_min(torch.finfo(law.dtype).tiny)
-    operations = {slot: torch.ones(shape[0], 1, dtype=torch.float64) for slot, shape in shapes.items()}
-    for slot, alike in widthless.items():
-        operations[slot][list(alike)] = 0
-    # columns of (edges, columns): each is what one unknown number adds to every edge
-    laws = [with_widths * law for with_widths in operations.values()]
-    of_operations = torch.block_diag(*(torch.ones(shape[1], 1) for shape in shapes.values() for _ in range(shape[0])))
+    depends = {slot: torch.ones(shape[0], 1, dtype=torch.float64) for slot, shape in shapes.items()}
+    for slot, operations in widthless.items():
+        depends[slot][list(operations)] = 0
+    laws = [of_slot * law for of_slot in depends.values()]  # by slot (operations, bits)
+    # each column is what one unknown number adds to every edge
+    of_operations = torch.block_diag(*(torch.ones_like(row).view(-1, 1) for table in laws for row in table))
     of_network = torch.cat([table.view(-1, 1) for table in laws])
     of_slots = torch.block_diag(*(table.view(-1, 1) for table in laws))
     of_each = torch.block_diag(*(row.view(-1, 1) for table in laws for row in table))
-    of_widths = torch.cat([table.expand(-1, len(law)).reshape(-1) for table in operations.values()])
-    unknown = torch.cat(
-        [
-            of_operations.double(),
-            _OF_NETWORK**0.5 * of_network,
-            _OF_SLOT**0.5 * of_slots,
-            _OF_OPERATION**0.5 * of_each,
-            _OF_WIDTH**0.5 * of_widths.diag(),
-        ],
-        dim=1,
-    )
+    of_widths = torch.cat([of_slot.repeat(1, len(law)).flatten() for of_slot in depends.values()]).diag()
+    columns = ((1.0, of_operations), (_OF_NETWORK, of_network), (_OF_SLOT, of_slots))
+    columns += ((_OF_OPERATION, of_each), (_OF_WIDTH, of_widths))
+    unknown = torch.cat([variance**0.5 * column for variance, column in columns], dim=1)
     return unknown @ unknown.t()

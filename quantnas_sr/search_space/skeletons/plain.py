@@ -54,7 +54,7 @@ PLAIN_SPACE = register_search_space(
     SearchSpace(
         name="plain",
         skeleton=PlainSkeleton,
-        num_feat=48,
+        num_feat=32,
         num_block=7,
         norms=("none",),
         activation_quantizer="lsq",
