@@ -18,11 +18,11 @@ from quantnas_sr.errors import CheckpointError
 from quantnas_sr.models.batch_statistics import PRECISE_BN, RecentBatches, batch_norms
 from quantnas_sr.models.finite_steps import MAX_SKIPPED, FiniteSteps, StatisticsBefore, check_finite, watched
 from quantnas_sr.models.metrics import plain
+from quantnas_sr.models.own_rates import set_own_rates
 from quantnas_sr.models.precision import MixedPrecision, OptimizerThatSteps
 from quantnas_sr.models.saved.optimizer_state import Names, parameter_names
 from quantnas_sr.models.saved.resuming import recorded_options, resumed_states
 from quantnas_sr.models.saved.saving import saved_whole
-from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.models.validation import ValidatingModel
 from quantnas_sr.pth import key_of, read_pth
 from quantnas_sr.quantization.expansion import without_expansion
@@ -204,9 +204,9 @@ class ExperimentModel(ValidatingModel):
             _copy_exactly(content.get(param_key), net)
 
     def setup_optimizers(self) -> None:
-        """BasicSR's own; quantization steps apart, and gradients clipped by norm (``train: step_lr, grad_clip``)."""
+        """BasicSR's own; rates of steps and biases, gradients clipped (``train: step_lr, bias_lr, grad_clip``)."""
         super().setup_optimizers()
-        separate_steps(self.optimizer_g, self.get_bare_model(self.net_g), self.opt["train"].get("step_lr"))
+        set_own_rates(self.optimizer_g, self.get_bare_model(self.net_g), self.opt["train"])
         self.clip_gradients()
 
     def get_current_learning_rate(self) -> List[float]:

@@ -15,8 +15,8 @@ from quantnas_sr.cost import count, expected_cost
 from quantnas_sr.losses.entropy_loss import total_entropy
 from quantnas_sr.models.experiment import ExperimentModel
 from quantnas_sr.models.finite_steps import check_finite
+from quantnas_sr.models.own_rates import set_own_rates
 from quantnas_sr.models.phases import SearchSchedule
-from quantnas_sr.models.step_rates import separate_steps
 from quantnas_sr.quantization import NoisePool, calibrate_on
 from quantnas_sr.registration import MODEL_REGISTRY
 from quantnas_sr.search_space import SearchNetwork
@@ -101,7 +101,7 @@ class QuantNASSearchModel(ExperimentModel):
         train = self.opt["train"]
         self.optimizer_g = self._optimizer(train["optim_g"], self.supernet.weights())
         self.optimizer_alpha = self._optimizer(train["optim_alpha"], self.supernet.alphas.parameters())
-        separate_steps(self.optimizer_g, self.supernet, train.get("step_lr"))
+        set_own_rates(self.optimizer_g, self.supernet, train)
         self.optimizers = [self.optimizer_g, self.optimizer_alpha]
         self.clip_gradients()
 

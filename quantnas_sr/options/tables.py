@@ -94,6 +94,8 @@ SR_TRAIN: Table = {
     "perceptual_opt": Key(optional(MAPPING), "`type` of a registered loss, and its arguments"),
 }
 _EVERY_TRAIN: Table = {
+    "step_lr": Key(optional(number(above=0, at_most=1)), "learning rate of a step, as a share of the step"),
+    "bias_lr": Key(optional(number(above=0, at_most=1)), "learning rate of the biases, as a share of the weights'"),
     "grad_clip": Key(optional(_POSITIVE), "largest gradient norm in a step of the weights"),
     "precise_bn": Key(whole(at_least=0, at_most=10**4), "training batches that statistics of BatchNorm are taken from"),
     "amp": Key(optional(words(*AMP_TYPES)), "mixed precision of the training passes"),
@@ -112,7 +114,6 @@ SEARCH_TRAIN: Table = {
 QAT_TRAIN: Table = {
     "fp_warmup": Key(_SHARE, "share of total_iter in full precision"),
     "calibration_iter": Key(whole(at_least=0), "iterations that set the steps of activations"),
-    "step_lr": Key(optional(number(above=0, at_most=1)), "learning rate of a step, as a share of the step"),
     "teacher": Key(optional(MAPPING), "a trained network whose images are imitated"),
     **_EVERY_TRAIN,
 }

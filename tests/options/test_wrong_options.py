@@ -199,6 +199,7 @@ TRIED_BY_HAND = [
     ("path.pretrain_network_g", "tried.yml", ["tried.yml"]),
     ("train.fp_warmup", None, ["train.fp_warmup: null is not a number"]),
     ("train.step_lr", 1e30, ["train.step_lr: 1e+30 is not allowed", "at most 1"]),
+    ("train.bias_lr", 1e30, ["train.bias_lr: 1e+30 is not allowed", "at most 1"]),
     ("train.calibration_iter", 10, ["train.calibration_iter: 10 leaves none of total_iter"]),
     ("train.optim_g.lr", DELETED, ["train.optim_g: the key 'lr' is missing"]),
     ("train.optim_g.lr", -1, ["train.optim_g.lr: -1 is not allowed"]),

@@ -1,6 +1,7 @@
 """Quantization steps are positive by construction, can be trained from anywhere, and older checkpoints still load."""
 
 import copy
+import math
 import types
 
 import pytest
@@ -12,7 +13,7 @@ from quantnas_sr.archs.quantized_arch import QuantizedArch
 from quantnas_sr.archs.quantized_supernet_arch import QuantizedSupernet
 from quantnas_sr.checkpoints import load_network
 from quantnas_sr.errors import CalibrationError
-from quantnas_sr.models.step_rates import separate_steps
+from quantnas_sr.models.own_rates import separate_steps, set_own_rates
 from quantnas_sr.quantization import LSQActivation, LSQWeight, QuantConv2d, is_calibrated, lsq_range
 from quantnas_sr.quantization.step_exponent import exponent_of, step_of
 
@@ -153,6 +154,30 @@ def test_adam_changes_every_step_by_the_share_that_is_asked_for():
         conv.weight_quantizer.step_exponent.grad = torch.full((4, 1, 1, 1), -0.1)
         optimizer.step()
     torch.testing.assert_close(conv.weight_quantizer.step.detach(), before * 1.01**3, rtol=1e-4, atol=0)
+
+
+# --- biases
+
+
+@pytest.mark.parametrize("rate", [None, 0.01])
+def test_biases_have_the_share_that_is_asked_for_and_steps_their_own(rate):
+    network = nn.Sequential(QuantConv2d(3, 4, 3, bits=4, bias=True), nn.BatchNorm2d(4))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2, betas=(0.8, 0.9))
+    set_own_rates(optimizer, network, {"step_lr": rate, "bias_lr": 0.1})
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    conv, norm = network
+    assert [rates[id(p)] for p in (conv.weight, norm.weight)] == [1e-2, 1e-2]
+    assert [rates[id(p)] for p in (conv.bias, norm.bias)] == pytest.approx([1e-3, 1e-3])
+    assert rates[id(conv.weight_quantizer.step_exponent)] == pytest.approx(math.log2(1.01) if rate else 1e-2)
+    assert len(rates) == len(list(network.parameters()))
+    assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)
+
+
+def test_without_a_share_biases_stay_where_they_are():
+    network = nn.Conv2d(3, 4, 3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    set_own_rates(optimizer, network, {})
+    assert len(optimizer.param_groups) == 1
 
 
 # --- checkpoints of older versions, which trained the steps themselves
