@@ -138,31 +138,35 @@ class Study:
             self.failed[name] = str(error)
 
     def _all(self, runs: Sequence[Run], what: str, then: Optional[Callable[[Run], None]] = None) -> None:
-        waiting = runs if then else [run for run in runs if not run.is_done]
+        waiting = list(runs) if then else [run for run in runs if not run.is_done]
         if not waiting:
             return
-        with ThreadPoolExecutor(self.jobs) as pool:
-            futures = [pool.submit(self._one, run, then) for run in waiting]
+        shown = {"desc": what, "unit": "run", "smoothing": 0, "mininterval": 0}  # what was done already, too
+        with ThreadPoolExecutor(self.jobs) as pool, tqdm(total=len(waiting), **shown) as bar:
             try:
-                shown = {"desc": what, "unit": "run", "smoothing": 0, "mininterval": 0}  # what was done already, too
-                for future in tqdm(as_completed(futures), total=len(futures), **shown):
-                    future.result()
+                while waiting:  # what other processes have is left to them, and looked at again after the rest
+                    futures = {pool.submit(self._one, run, then): run for run in waiting}
+                    for future in as_completed(futures):
+                        if future.result():
+                            waiting.remove(futures[future])
+                            bar.update()
+                    if waiting:
+                        self._stop.wait(POLL_SECONDS)
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _one(self, run: Run, then: Optional[Callable[[Run], None]]) -> None:
-        while not self._stop.is_set():
-            with run.locked() as mine:
-                if mine:
-                    reason = None if run.is_done else run.carry_out(self.threads, self._stop)
-                    if reason is not None:
-                        self.failed[run.name] = reason
-                    elif then is not None:
-                        then(run)
-                    return
-            self._stop.wait(POLL_SECONDS)
+    def _one(self, run: Run, then: Optional[Callable[[Run], None]]) -> bool:
+        """Carry a run out, unless another process has it; returns whether that is not so."""
+        with run.locked() as mine:
+            if mine:
+                reason = None if run.is_done else run.carry_out(self.threads, self._stop)
+                if reason is not None:
+                    self.failed[run.name] = reason
+                elif then is not None:
+                    then(run)
+            return mine
 
     def _measure(self, run: Run) -> None:
         """One at a time, for PyTorch's exporter is not for several threads."""

@@ -220,18 +220,19 @@ def test_runs_come_seed_by_seed_and_are_not_repeated(read, monkeypatch, tmp_path
     assert again.ran == ["small_one_0_t1"]
 
 
-def test_a_run_of_another_process_is_waited_for(read, monkeypatch, tmp_path):
+def test_a_run_of_another_process_is_left_to_it_and_waited_for_last(read, monkeypatch, tmp_path):
     from study import study as module
 
-    plan = read(rows={"one": {"kind": "uniform", **SMALL}}, training_seeds=[0])
+    plan = read(rows={"one": {"kind": "uniform", **SMALL}}, training_seeds=[0, 1])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     pretended = Pretended(monkeypatch)
     study = study_of(plan)
-    (run,) = [run for network in study.networks() for run in network.trainings.values()]
+    run, _ = [run for network in study.networks() for run in network.trainings.values()]
     wait = study._stop.wait
 
     def other_process_ends(seconds):
+        assert pretended.ran == ["small_one_0_t1"]
         run.network.parent.mkdir(parents=True, exist_ok=True)
         run.network.touch()
         held.__exit__(None, None, None)
@@ -241,8 +242,8 @@ def test_a_run_of_another_process_is_waited_for(read, monkeypatch, tmp_path):
     held = run.locked()
     assert held.__enter__()
     study.carry_out()
-    assert pretended.ran == []
-    assert run.facts["psnr"] == 20
+    assert pretended.ran == ["small_one_0_t1"]
+    assert run.facts["psnr"] == 20.01
 
 
 def test_options_of_a_run_that_has_begun_must_not_change(read, tmp_path, monkeypatch):
