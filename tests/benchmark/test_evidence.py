@@ -220,19 +220,20 @@ def test_runs_come_seed_by_seed_and_are_not_repeated(read, monkeypatch, tmp_path
     assert again.ran == ["small_one_0_t1"]
 
 
-def test_a_run_of_another_process_is_left_to_it_and_waited_for_last(read, monkeypatch, tmp_path):
+@pytest.mark.parametrize("seeds, own", [([0], []), ([0, 1], ["small_one_0_t1"])])
+def test_a_run_of_another_process_is_waited_for_after_the_rest(seeds, own, read, monkeypatch, tmp_path):
     from study import study as module
 
-    plan = read(rows={"one": {"kind": "uniform", **SMALL}}, training_seeds=[0, 1])
+    plan = read(rows={"one": {"kind": "uniform", **SMALL}}, training_seeds=seeds)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     pretended = Pretended(monkeypatch)
     study = study_of(plan)
-    run, _ = [run for network in study.networks() for run in network.trainings.values()]
+    run, *_ = [run for network in study.networks() for run in network.trainings.values()]
     wait = study._stop.wait
 
     def other_process_ends(seconds):
-        assert pretended.ran == ["small_one_0_t1"]
+        assert pretended.ran == own
         run.network.parent.mkdir(parents=True, exist_ok=True)
         run.network.touch()
         held.__exit__(None, None, None)
@@ -242,8 +243,8 @@ def test_a_run_of_another_process_is_left_to_it_and_waited_for_last(read, monkey
     held = run.locked()
     assert held.__enter__()
     study.carry_out()
-    assert pretended.ran == ["small_one_0_t1"]
-    assert run.facts["psnr"] == 20.01
+    assert pretended.ran == own
+    assert run.facts["psnr"] == 20 + len(own) / 100
 
 
 def test_options_of_a_run_that_has_begun_must_not_change(read, tmp_path, monkeypatch):

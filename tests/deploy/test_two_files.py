@@ -108,6 +108,10 @@ def test_both_files_are_ready_for_several_calls_also_one_that_is_opened_meanwhil
     assert [file.ready for file in files] == [1, 1]
 
 
+#: Networks of finer steps, some of which the file of bytes moves by up to a thousandth (docs/export.md).
+STEPS_OF_BYTES_MOVED = {"plain_x2_1.0", "plain_x2_2.6", "plain_x4_2.6"}
+
+
 @pytest.mark.parametrize("name", networks.names())
 def test_both_files_of_a_network_of_the_package_make_the_same_picture(name):
     pytest.importorskip("onnxruntime")
@@ -115,7 +119,10 @@ def test_both_files_of_a_network_of_the_package_make_the_same_picture(name):
     of_bytes = upscale(image, networks.opened(name, runtime="onnxruntime"))
     of_floats = from_unit(upscale(to_unit(image), networks.opened(name, runtime="onnxruntime")), BYTES)
     difference = np.abs(of_bytes.astype(int) - of_floats)
-    assert difference.max() <= 4 and np.square(difference).mean() < 0.5, "steps differ by a thousandth"
+    if name in STEPS_OF_BYTES_MOVED:
+        assert difference.max() <= 4 and np.square(difference).mean() < 0.5
+    else:
+        assert difference.max() <= 2 and (difference > 0).mean() < 1e-3
 
 
 def test_a_command_opens_the_file_of_bytes_alone(monkeypatch, tmp_path):
