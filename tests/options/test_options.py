@@ -11,6 +11,7 @@ from project import ROOT, Project, set_option, write_image
 
 from quantnas_sr import cli
 from quantnas_sr.search_space import Supernet
+from quantnas_sr.sweep.plan import check_stage
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +255,8 @@ def test_the_page_of_basicsrs_keys_is_what_the_tables_say():
     from quantnas_sr.options.documentation import markdown
 
     assert markdown() in (ROOT / "docs/basicsr_options.md").read_text(encoding="utf-8")
+
+
+def test_steps_and_biases_may_have_rates_of_their_own_in_a_search(project):
+    opt = project.options(SEARCH, {"train.step_lr": 0.01, "train.bias_lr": 0.1})
+    check_stage(opt, "search", "search.yml", None)
