@@ -216,16 +216,20 @@ def test_a_plain_basicsr_project_trains_a_derived_network(project, searched, imp
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "plain.py").write_text(PLAIN_TRAIN.format(imports=imports, folder=str(folder)))
-    log = project.run("plain.py", "-opt", plain_options(project))
+    log = project.run("plain.py", "-opt", plain_options(project, f"plain_{len(files)}"))
     assert "Network [QuantNASBasic] is created" in log and "End of training" in log
 
 
-def plain_options(project: Project) -> str:
-    """A derived network under BasicSR's own model."""
+def plain_options(project: Project, name: str) -> str:
+    """A derived network under BasicSR's own model.
+
+    Every run needs a name of its own: BasicSR moves the folder of an earlier one to a name with the time in seconds,
+    which two runs that begin in one second would share.
+    """
     genotype = "experiments/searched/genotype.yml"
-    changes = {"name": "plain", "model_type": "SRModel", "network_g.genotype": genotype, "val": None}
+    changes = {"name": name, "model_type": "SRModel", "network_g.genotype": genotype, "val": None}
     changes.update({"train.fp_warmup": None, "train.grad_clip": None})
-    return project.write("plain.yml", project.options("train_basic_x4.yml", changes))
+    return project.write(f"{name}.yml", project.options("train_basic_x4.yml", changes))
 
 
 def test_a_copy_of_basicsr_with_our_file_among_its_archs_trains_a_derived_network(project, searched, tmp_path):
@@ -238,7 +242,7 @@ def test_a_copy_of_basicsr_with_our_file_among_its_archs_trains_a_derived_networ
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from basicsr.train import train_pipeline; import basicsr;"
         f"assert basicsr.__file__.startswith({str(tmp_path)!r}); train_pipeline({str(project.folder)!r})"
     )
-    log = project.run("-c", code, "-opt", plain_options(project))
+    log = project.run("-c", code, "-opt", plain_options(project, "copy"))
     assert "Network [QuantNASBasic] is created" in log and "End of training" in log
 
 
