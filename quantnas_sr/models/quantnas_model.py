@@ -3,7 +3,7 @@
 import warnings
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from basicsr.utils import get_root_logger
@@ -15,6 +15,7 @@ from quantnas_sr.errors import NetworkError
 from quantnas_sr.losses.teacher import TaughtLoss
 from quantnas_sr.models.average import mark_the_better
 from quantnas_sr.models.experiment import ExperimentModel
+from quantnas_sr.models.lost_channels import highest_inputs, lost_channels_line
 from quantnas_sr.models.phases import TrainingPhases
 from quantnas_sr.quantization import calibrate_inputs, is_calibrated, observe_inputs, set_quantize
 from quantnas_sr.registration import MODEL_REGISTRY
@@ -72,6 +73,8 @@ class QuantNASModel(ExperimentModel):
         self.phases = TrainingPhases.of(self.opt["train"], calibrates, CALIBRATION_ITERATIONS)
         self._calibration_batches: List[Dict[str, Any]] = []
         self._is_compared = False
+        #: Number of channels that the last validation found lost.
+        self._lost = 0
 
     def step_learning_rate(self, current_iter: int, warmup_iter: int) -> None:
         """As BasicSR's, without torch's warning that the optimizer has not stepped, which is right in a calibration."""
@@ -99,12 +102,24 @@ class QuantNASModel(ExperimentModel):
         self.log_dict.update(l_pix=self.log_dict["l_pix"] - taught, l_teacher=taught)
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
-        """As for every model; when a training is over, the first set decides between weights and moving average."""
-        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        """As for every model, and says which channels a training has lost, see `lost_channels`.
+
+        When a training is over, the first set decides between weights and moving average.
+        """
+        with highest_inputs(self.trained_networks() if self.is_train else []) as highest:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        if self.is_train:
+            self._say_lost(highest.lost())
         if self._can_compare() and not self._is_compared:
             self._is_compared = True
             latest = Path(self.opt["path"]["models"]) / "net_g_latest.pth"
             mark_the_better(self, latest, dataloader, current_iter, tb_logger)
+
+    def _say_lost(self, lost: Dict[str, Tuple[int, int]]) -> None:
+        total = sum(count for count, _ in lost.values())
+        if total > self._lost:
+            get_root_logger().warning(lost_channels_line(lost))
+        self._lost = total
 
     def _can_compare(self) -> bool:
         is_over = self.is_train and self.saved_at == -1
