@@ -31,11 +31,13 @@ from quantnas_sr.export.kept import Exported
 from quantnas_sr.export.onnx_graph.onnx_file import require_export
 from quantnas_sr.export.sample_images import evenly_spaced
 from quantnas_sr.pth import read_state
-from quantnas_sr.quantization import FULL_PRECISION, calibrate_on
+from quantnas_sr.quantization import FULL_PRECISION, calibrate_on, compensate
 from quantnas_sr.system.files import written_aside
 
-#: Images that quantization steps are set on, their side, and images that the networks are compared on.
-CALIBRATED, CROP, COMPARED = 32, 128, 16
+#: Images that quantization steps are set on, and images that the networks are compared on.
+CALIBRATED, COMPARED = 32, 16
+#: Side of the middle of an image that steps are set on, and of the one that weights are fitted to.
+CROP, FITTED = 128, 64
 #: Bit widths that layers of mixed precision may have beside ``--bits``, and images that their losses are measured on.
 MIXED, MEASURED = (4, 5, 6), 8
 #: Runs of each network in each round of the timing.
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         bar.set_postfix_str("calibration")
         if args.budget or args.loss:
             network = uncalibrated(found, args.bits, mixed_widths(found, baseline, images, args), args.skip)
-        network = calibrated(network, images)
+        network = compensated(calibrated(network, images), baseline, images)
         _save(network, checkpoint)
         bar.update()
         if args.finetune:
@@ -136,7 +138,7 @@ def quantize(
     bits_by_layer: Union[str, Path, Mapping[str, int], None] = None,
     skip: Optional[Sequence[str]] = None,
 ) -> QuantizedArch:
-    """The network of `uncalibrated`, calibrated on the middle of images; in evaluation mode.
+    """The network of `uncalibrated`, calibrated and compensated on the middle of images; in evaluation mode.
 
     Args:
         images: low-resolution images.
@@ -145,13 +147,25 @@ def quantize(
     Raises:
         QuantNASError: as of `uncalibrated`.
     """
-    return calibrated(uncalibrated(found, bits, bits_by_layer, skip), images)
+    network = calibrated(uncalibrated(found, bits, bits_by_layer, skip), images)
+    return compensated(network, float_network(found), images)
 
 
 def calibrated(network: QuantizedArch, images: Sequence[Pair]) -> QuantizedArch:
     """The network itself, calibrated on the middle of images; in evaluation mode."""
-    calibrate_on(network, *(_middle(pair.lq) for pair in images))
+    calibrate_on(network, *(_middle(pair.lq, CROP) for pair in images))
     return network.eval()
+
+
+def compensated(network: QuantizedArch, baseline: nn.Module, images: Sequence[Pair]) -> QuantizedArch:
+    """The network itself, its weights fitted to what its baseline makes of the middle of images, see `compensate`.
+
+    Of images smaller than `FITTED`, those of the most frequent size are used.
+    """
+    parts = [_middle(pair.lq, FITTED) for pair in images]
+    size, _ = Counter(part.shape for part in parts).most_common(1)[0]
+    compensate(network, baseline, torch.cat([part for part in parts if part.shape == size]))
+    return network
 
 
 def cost_of(network: nn.Module) -> NetworkCost:
@@ -185,7 +199,7 @@ def mixed_widths(
         OptionError: the limit is below what is possible.
     """
     widths = sorted({width for width in MIXED if width < args.bits} | {args.bits})
-    networks = {width: quantize(found, images, width, None, args.skip) for width in widths}
+    networks = {width: calibrated(uncalibrated(found, width, None, args.skip), images) for width in widths}
     sensitivity = measure(networks, baseline, evenly_spaced(images, MEASURED))
     return sensitivity.within_budget(args.budget) if args.budget else sensitivity.within_loss(args.loss)
 
@@ -203,7 +217,7 @@ def check_takes(baseline: nn.Module, images: Sequence[Pair]) -> None:
     Raises:
         NetworkError: it does not run for an image of this size; one line.
     """
-    smallest = min((_middle(pair.lq) for pair in images), key=lambda image: min(image.shape[2:]))
+    smallest = min((_middle(pair.lq, CROP) for pair in images), key=lambda image: min(image.shape[2:]))
     height, width = smallest.shape[2:]
     try:
         with torch.no_grad():
@@ -266,9 +280,9 @@ def finetune(
     return network.eval()
 
 
-def _middle(image: torch.Tensor) -> torch.Tensor:
-    top, left = (max(0, side - CROP) // 2 for side in image.shape[2:])
-    return image[..., top : top + CROP, left : left + CROP]
+def _middle(image: torch.Tensor, crop: int) -> torch.Tensor:
+    top, left = (max(0, side - crop) // 2 for side in image.shape[2:])
+    return image[..., top : top + crop, left : left + crop]
 
 
 def _save(network: nn.Module, path: Path) -> None:

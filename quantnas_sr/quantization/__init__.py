@@ -9,6 +9,7 @@
 - `QNoise`: noise as strong as rounding errors, for the search
 """
 
+from quantnas_sr.quantization.compensation import compensate
 from quantnas_sr.quantization.conv import (
     ACTIVATION_QUANTIZERS,
     FULL_PRECISION,
@@ -54,6 +55,7 @@ __all__ = [
     "calibrate_inputs",
     "calibrate_on",
     "check_bits",
+    "compensate",
     "draw",
     "full_precision_activation",
     "full_precision_input",

@@ -20,7 +20,15 @@ from quantnas_sr.archs.espcn_arch import ESPCN  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
 from quantnas_sr.conversion import finetuning  # noqa: E402
-from quantnas_sr.conversion.command import finetune, float_network, in_float, mixed_widths, quantize  # noqa: E402
+from quantnas_sr.conversion.command import (  # noqa: E402
+    calibrated,
+    finetune,
+    float_network,
+    in_float,
+    mixed_widths,
+    quantize,
+    uncalibrated,
+)
 from quantnas_sr.conversion.quality import outputs, pairs, quality  # noqa: E402
 from quantnas_sr.conversion.recognition import Recognized, arch_of_words, recognize  # noqa: E402
 from quantnas_sr.cost import count  # noqa: E402
@@ -94,12 +102,12 @@ def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(finetuning, "_PROCESSES", PROCESSES)
     found, images = recognize(folder / "espcn.pth", arch_of_words(WORDS)), pairs(folder / "lr", None, 3)
-    network, baseline = quantize(found, images, bits=3), float_network(found)
+    network, baseline = calibrated(uncalibrated(found, bits=3), images), float_network(found)
     target = outputs(baseline, images)
-    calibrated = quality(outputs(network, images), target, images).to_float
+    before = quality(outputs(network, images), target, images).to_float
     torch.save({"params": network.state_dict()}, "net.pth")
     tuned = finetune(network, baseline, Path("net.pth"), folder / "lr", 60)
-    assert quality(outputs(tuned, images), target, images).to_float > calibrated + 1
+    assert quality(outputs(tuned, images), target, images).to_float > before + 1
     options = yaml.safe_load(Path("net_finetune.yml").read_text())
     assert options["train"]["teacher"]["path"] == "net_float.pth" and "dataroot_gt" not in str(options)
     # The same training again goes on with its last state; another one starts anew.
