@@ -22,9 +22,10 @@ from quantnas_sr.export.rounded_outputs import RoundedOutput
 from quantnas_sr.images.units import converted
 from quantnas_sr.quantization import QuantConv2d, Rounding
 
-#: Tolerance of the rounding check: in steps; and relative to the root mean square of the tensor, because the numbers
-#: are sums of terms of that size, and to the number itself, because it may be a product (of attention, for example).
-_EDGE, _RELATIVE = 1e-3, 5e-5
+#: Tolerance of the rounding check: in steps; relative to the root mean square of the tensor, because the numbers are
+#: sums of terms of that size; and relative to the number itself, because it may be a product. A factor that is a
+#: sigmoid's tail (of attention, for example) has the relative error that the sigmoid's argument has as an absolute one.
+_EDGE, _OF_SUMS, _OF_PRODUCTS = 1e-3, 5e-5, 2e-4
 
 
 class Comparison(NamedTuple):
@@ -256,7 +257,7 @@ def _border(module: nn.Module) -> Tuple[int, ...]:
 
 def _off(theirs: Tensor, real: Tensor, edge: float = _EDGE) -> Tensor:
     """True where an integer is not a correct rounding, or the number is NaN."""
-    tolerance = edge + _RELATIVE * (real.square().mean().sqrt() + real.abs())
+    tolerance = edge + _OF_SUMS * real.square().mean().sqrt() + _OF_PRODUCTS * real.abs()
     return ~((real - theirs).abs() <= 0.5 + tolerance)
 
 
