@@ -5,6 +5,7 @@
 - `LSQActivation`: of activations, a trained step and a zero point
 - `QuantConv2d`: the convolution that quantizes its weight and its input
 - `calibration`, `channel_scale`: steps of least error for given weights and inputs
+- `compensate`: weights, biases and weight steps of a calibrated network that make up for what rounding does
 - `Rounding`: what a quantizer of activations does, as plain numbers
 - `QNoise`: noise as strong as rounding errors, for the search
 """
