@@ -23,9 +23,9 @@ _HEADER = """# Quantization-aware training on low-resolution images alone; the t
 #   basicsr train -opt {path}
 """
 #: Side of a low-resolution patch, patches of a batch, and iterations of an epoch, at least.
-_PATCH, _BATCH, _EPOCH = 48, 8, 100
-#: Adam's rate at the start, up to this width of the narrowest layer and above it.
-_RATES = {5: 5e-4, 32: 1e-4}
+_PATCH, _BATCH, _EPOCH = 32, 4, 200
+#: Muon's rate at the start, up to this width of the narrowest layer and above it.
+_RATES = {5: 1e-3, 32: 5e-4}
 
 
 def finetuning_options(
@@ -79,7 +79,7 @@ def finetuning_options(
             "total_iter": iterations,
             "warmup_iter": -1,
             "ema_decay": 0.99,
-            "optim_g": {"type": "Adam", "lr": rate, "betas": [0.9, 0.99]},
+            "optim_g": {"type": "Muon", "lr": rate},
             "scheduler": {
                 "type": "CosineAnnealingRestartLR",
                 "periods": [iterations],

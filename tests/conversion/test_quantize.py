@@ -106,7 +106,7 @@ def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, mon
     target = outputs(baseline, images)
     before = quality(outputs(network, images), target, images).to_float
     torch.save({"params": network.state_dict()}, "net.pth")
-    tuned = finetune(network, baseline, Path("net.pth"), folder / "lr", 60)
+    tuned = finetune(network, baseline, Path("net.pth"), folder / "lr", 270)
     assert quality(outputs(tuned, images), target, images).to_float > before + 1
     options = yaml.safe_load(Path("net_finetune.yml").read_text())
     assert options["train"]["teacher"]["path"] == "net_float.pth" and "dataroot_gt" not in str(options)
