@@ -68,6 +68,7 @@ class Project:
         small = {"logger.print_freq": 1, "logger.use_tb_logger": False, "logger.save_checkpoint_freq": 1000}
         if "train" in opt:
             small.update({"train.total_iter": 2, "train.scheduler.periods": [2], "val.val_freq": 1000})
+            small["train.scheduler.restart_weights"] = [1]
         for key, value in {**small, **(changes or {})}.items():
             set_option(opt, key, value)
         return opt
