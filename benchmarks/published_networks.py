@@ -40,6 +40,13 @@ def imported(name: str) -> List[str]:
     return ["--import", str(path)] if path.is_file() else []
 
 
+def in_float(name: str, weights: Path) -> torch.nn.Module:
+    """A published network of the folder ``weights``, in evaluation mode."""
+    for path in imported(name)[1:]:
+        import_file(path)
+    return float_network(recognize(weights / NETWORKS[name], {"type": name}))
+
+
 def quantized(name: str, weights: Path, images: str, output: Path, *options: str) -> float:
     """Run ``quantnas quantize`` unless the file is there; returns the minutes that it took."""
     start = time.monotonic()
@@ -67,11 +74,8 @@ def four_bits(network: torch.nn.Module, folder: Path, name: str) -> str:
 
 def rows(name: str, args: argparse.Namespace, test: List[Pair]) -> Iterator[str]:
     """Lines of the table."""
-    for option in imported(name)[1:]:
-        import_file(option)
     weights = Path(args.weights, NETWORKS[name]).resolve()
-    found = recognize(weights, {"type": name})
-    network = float_network(found)
+    network = in_float(name, args.weights)
     target = outputs(network, test)
     yield f"| {name} | float | | {quality(target, None, test).luma:.3f} | |"
     kinds: Dict[str, List[str]] = {
@@ -101,7 +105,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--names", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--kinds", nargs="+", choices=["8", "8_finetuned", "4_finetuned"], default=["8"])
-    parser.add_argument("--iterations", nargs=2, type=int, default=[400, 1000], help="at 8 and at 4 bits")
+    parser.add_argument("--iterations", nargs=2, type=int, default=[2000, 1500], help="at 8 and at 4 bits")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     test = pairs(args.lr, args.gt, most=10**6)
