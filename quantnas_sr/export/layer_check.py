@@ -25,7 +25,7 @@ from quantnas_sr.quantization import QuantConv2d, Rounding
 #: Tolerance of the rounding check: in steps; relative to the root mean square of the tensor, because the numbers are
 #: sums of terms of that size; and relative to the number itself, because it may be a product. A factor that is a
 #: sigmoid's tail (of attention, for example) has the relative error that the sigmoid's argument has as an absolute one.
-_EDGE, _OF_SUMS, _OF_PRODUCTS = 1e-3, 1e-4, 2e-4
+_EDGE, _OF_SUMS, _OF_PRODUCTS = 1e-3, 5e-5, 2e-4
 
 
 class Comparison(NamedTuple):
