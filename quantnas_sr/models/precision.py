@@ -10,17 +10,30 @@ from torch import Tensor, nn
 _TYPES: Dict[str, Optional[torch.dtype]] = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def fast_in_bfloat16(device_type: str) -> bool:
+    """Whether this machine multiplies matrices in bfloat16, and so convolves in less time than in float32.
+
+    A GPU does from NVIDIA's Ampere on, a CPU with AMX. Others only store it, or emulate it.
+    """
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # of newer versions of PyTorch
+    return bool(capabilities().get("amx_bf16"))
+
+
 class MixedPrecision:
     """Runs a network's training passes under autocast, and scales gradients where float16 needs it.
 
     Evaluation stays in float32, and so do losses, parameters, and the state of the optimizers.
 
     Args:
-        amp: ``none``, ``bfloat16`` or ``float16``.
+        amp: ``none``, ``bfloat16``, ``float16``, or ``auto``: ``bfloat16`` where it is `fast_in_bfloat16`.
         device_type: ``cpu`` or ``cuda``.
     """
 
     def __init__(self, amp: str, device_type: str) -> None:
+        if amp == "auto":
+            amp = "bfloat16" if fast_in_bfloat16(device_type) else "none"
         self.dtype = _TYPES[amp]
         self.device_type = device_type
         self._scales_output = False

@@ -45,7 +45,7 @@ _SHARE = number(at_least=0, below=1)
 _POSITIVE = number(above=0)
 _WEIGHT = number(at_least=0, at_most=10**9)
 #: Values of ``train: amp``.
-AMP_TYPES = ("none", "bfloat16", "float16")
+AMP_TYPES = ("none", "auto", "bfloat16", "float16")
 
 #: The outermost keys.
 RUN: Table = {

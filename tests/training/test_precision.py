@@ -58,6 +58,23 @@ def test_evaluation_stays_in_float32(amp):
     assert net.seen is torch.float32
 
 
+@pytest.mark.parametrize("amx, expected", [(True, torch.bfloat16), (False, torch.float32), (None, torch.float32)])
+def test_auto_is_bfloat16_where_a_cpu_multiplies_in_it(amx, expected, monkeypatch):
+    if amx is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    net = MixedPrecision("auto", "cpu").attach(Net())
+    net(torch.randn(1, 3, 8, 8))
+    assert net.seen is expected
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_asks_a_gpu_whether_it_emulates_bfloat16(native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert MixedPrecision("auto", "cuda").dtype is (torch.bfloat16 if native else None)
+
+
 def test_without_amp_nothing_is_attached():
     net = MixedPrecision("none", "cpu").attach(Net())
     net(torch.randn(1, 3, 8, 8))
