@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.model}: {found.name}")
     network = uncalibrated(found, args.bits, args.bits_by_layer, args.skip)
     baseline = float_network(found)
+    gained: List[str] = []
     with tempfile.TemporaryDirectory() as folder, tqdm(total=5, disable=None, leave=False) as bar:
         bar.set_postfix_str("export of the float network")
         check_takes(baseline, images)
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         bar.update()
         if args.finetune:
             bar.set_postfix_str("fine-tuning")
-            network = finetune(network, baseline, checkpoint, Path(args.images), args.finetune, args.import_file)
+            gained = fine_tuned(network, baseline, checkpoint, images, args)
             _save(network, checkpoint)
         bar.set_postfix_str("export")
         command = shlex.join(["quantnas", *sys.argv[1:]])
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         times = list(_timed(float_file, output, args.size, args.threads)) if args.size else []
         bar.update()
     cost = cost_of(network)
-    print("\n".join([*table(rows, times, _widths(cost), len(compared)), *remarks(network, cost, written)]))
+    print("\n".join([*table(rows, times, _widths(cost), len(compared)), *gained, *remarks(network, cost, written)]))
     print(f"wrote {output} ({written.bytes / 1e3:.1f} kB) and {checkpoint}, which a training can start from")
 
 
@@ -251,7 +252,7 @@ def finetune(
     iterations: int,
     import_file: Optional[str] = None,
 ) -> QuantizedArch:
-    """Train a quantized network on images, to make what its float baseline makes of them.
+    """Train a quantized network itself on images, to make what its float baseline makes of them.
 
     The options of the training are beside ``start``, the results in ``experiments/``.
 
@@ -278,6 +279,32 @@ def finetune(
     )
     network.load_state_dict(read_state(train(options, start.with_name(f"{name}_finetune.yml"), import_file), None))
     return network.eval()
+
+
+def fine_tuned(
+    network: QuantizedArch, baseline: nn.Module, start: Path, images: Sequence[Pair], args: argparse.Namespace
+) -> List[str]:
+    """`finetune` the network itself; unless it was nearer to its baseline before: then it stays as it was.
+
+    Returns:
+        A line that says which, and how near both are.
+    """
+    compared = evenly_spaced(images, COMPARED)
+    target = outputs(baseline, compared)
+
+    def to_float() -> float:
+        return quality(outputs(network, compared), target, compared).to_float or 0.0
+
+    before = to_float()
+    finetune(network, baseline, start, Path(args.images), args.finetune, args.import_file)
+    after = to_float()
+    if after > before:
+        return [f"fine-tuned: {after:.2f} dB to float, {before:.2f} dB before"]
+    network.load_state_dict(read_state(start, None))
+    return [
+        f"fine-tuned for {args.finetune} iterations it is farther from float, {after:.2f} dB, than calibrated, "
+        f"{before:.2f} dB: the calibrated network is kept. More iterations help"
+    ]
 
 
 def _middle(image: torch.Tensor, crop: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from quantnas_sr import cli  # noqa: E402
 from quantnas_sr.archs.espcn_arch import ESPCN  # noqa: E402
 from quantnas_sr.archs.quantized_arch import QuantizedArch  # noqa: E402
 from quantnas_sr.checkpoints import load_network  # noqa: E402
-from quantnas_sr.conversion import finetuning  # noqa: E402
+from quantnas_sr.conversion import command, finetuning  # noqa: E402
 from quantnas_sr.conversion.command import (  # noqa: E402
     calibrated,
     finetune,
@@ -114,6 +114,24 @@ def test_fine_tuning_brings_it_closer_to_the_float_network(folder, tmp_path, mon
     left = Path("experiments/quantize_net/net_finetune.yml")
     assert finetuning._same_options(left, options) and not finetuning._same_options(left, {**options, "scale": 3})
     assert not finetuning._same_options(Path("absent.yml"), options)
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_of_calibrated_and_fine_tuned_the_nearer_to_float_is_kept(worse, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, images = recognize(folder / "espcn.pth", arch_of_words(WORDS)), pairs(folder / "lr", None, 3)
+    network, baseline = quantize(found, images), float_network(found)
+    good = {key: value.clone() for key, value in network.state_dict().items()}
+    spoiled = {key: value * 0.9 if key.endswith(".weight") else value for key, value in good.items()}
+    before, after = (good, spoiled) if worse else (spoiled, good)
+    network.load_state_dict(before)
+    torch.save({"params": before}, "net.pth")
+    monkeypatch.setattr(command, "finetune", lambda network, *_: network.load_state_dict(after))
+    (line,) = command.fine_tuned(
+        network, baseline, Path("net.pth"), images, Namespace(images=folder / "lr", finetune=3, import_file=None)
+    )
+    assert all(torch.equal(value, good[key]) for key, value in network.state_dict().items())
+    assert ("farther from float" in line and "3 iterations" in line) is worse
 
 
 def test_fine_tuning_that_cannot_start_is_one_line(folder, tmp_path, monkeypatch):
