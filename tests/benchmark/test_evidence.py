@@ -100,6 +100,9 @@ def test_shipped_plans_can_be_carried_out(path, project, monkeypatch):
             lmdb = f"train_{kind}_sub.lmdb"
             if not Path(f"datasets/{folder}/{lmdb}").exists():
                 shutil.copytree(f"datasets/{lmdb}", f"datasets/{folder}/{lmdb}")
+    teachers = Path("datasets/photographs/train_teachers_sub.lmdb")  # as benchmarks/teacher_images.py writes it
+    if not teachers.exists():
+        shutil.copytree("datasets/train_HR_sub.lmdb", teachers)
     for name in ("quantnas_sr", "models"):
         if not Path(name).exists():
             Path(name).symlink_to(ROOT / name)
