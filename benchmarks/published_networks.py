@@ -19,7 +19,7 @@ import yaml
 
 from quantnas_sr.conversion.command import float_network
 from quantnas_sr.conversion.quality import Pair, outputs, pairs, quality
-from quantnas_sr.conversion.recognition import import_file, recognize
+from quantnas_sr.conversion.recognition import Recognized, import_file, recognize
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.deploy.runtimes import open_network
 
@@ -40,11 +40,16 @@ def imported(name: str) -> List[str]:
     return ["--import", str(path)] if path.is_file() else []
 
 
-def in_float(name: str, weights: Path) -> torch.nn.Module:
-    """A published network of the folder ``weights``, in evaluation mode."""
+def recognized(name: str, weights: Path) -> Recognized:
+    """A published network of the folder ``weights``."""
     for path in imported(name)[1:]:
         import_file(path)
-    return float_network(recognize(weights / NETWORKS[name], {"type": name}))
+    return recognize(weights / NETWORKS[name], {"type": name})
+
+
+def in_float(name: str, weights: Path) -> torch.nn.Module:
+    """The network of `recognized`, in evaluation mode."""
+    return float_network(recognized(name, weights))
 
 
 def quantized(name: str, weights: Path, images: str, output: Path, *options: str) -> float:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Sequence
 
 import torch
-from published_networks import NETWORKS, imported
+from published_networks import NETWORKS, recognized
 from tqdm import tqdm
 
 from quantnas_sr.benchmark.timing import taking_turns
 from quantnas_sr.commands.arguments import positive, size
 from quantnas_sr.conversion.command import calibrated, float_export, float_network, uncalibrated
 from quantnas_sr.conversion.quality import Pair, pairs
-from quantnas_sr.conversion.recognition import Recognized, import_file, recognize
+from quantnas_sr.conversion.recognition import Recognized
 from quantnas_sr.deploy.packages import usable_runtimes
 from quantnas_sr.export.exporting import export
 from quantnas_sr.mixed_precision.base_network import build
@@ -42,9 +42,7 @@ def network_of(name: str, weights: Path) -> Recognized:
     if name == COMPACT["type"]:
         torch.manual_seed(0)
         return Recognized(COMPACT, build(COMPACT).state_dict(), name)
-    for path in imported(name)[1:]:
-        import_file(path)
-    return recognize(weights / NETWORKS[name], {"type": name})
+    return recognized(name, weights)
 
 
 def files_of(name: str, args: argparse.Namespace, images: Sequence[Pair]) -> Dict[str, Path]:

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> None:
         bar.set_postfix_str("export of the float network")
         check_takes(baseline, images)
         float_file = float_export(baseline, Path(folder, output.name))
+        compared = evenly_spaced(images, COMPARED)
+        target = outputs(baseline, compared)
         bar.update()
         bar.set_postfix_str("calibration")
         if args.budget or args.loss:
@@ -90,15 +93,17 @@ def run(args: argparse.Namespace) -> None:
         bar.update()
         if args.finetune:
             bar.set_postfix_str("fine-tuning")
-            gained = fine_tuned(network, baseline, checkpoint, images, args)
+            before = quality(outputs(network, compared), target, compared)
+            finetune(network, baseline, checkpoint, Path(args.images), args.finetune, args.import_file)
+            after = quality(outputs(network, compared), target, compared)
+            gained = [keep_nearer(network, checkpoint, args.finetune, before, after)]
             _save(network, checkpoint)
         bar.set_postfix_str("export")
         command = shlex.join(["quantnas", *sys.argv[1:]])
         written = export(checkpoint, output, outputs=args.outputs, io=args.io, command=command)
         bar.update()
         bar.set_postfix_str("comparison")
-        compared = evenly_spaced(images, COMPARED)
-        rows = list(_compared(baseline, network, output, compared))
+        rows = list(_compared(network, output, compared, target))
         bar.update()
         bar.set_postfix_str("timing")
         times = list(_timed(float_file, output, args.size, args.threads)) if args.size else []
@@ -281,30 +286,25 @@ def finetune(
     return network.eval()
 
 
-def fine_tuned(
-    network: QuantizedArch, baseline: nn.Module, start: Path, images: Sequence[Pair], args: argparse.Namespace
-) -> List[str]:
-    """`finetune` the network itself; unless it was nearer to its baseline before: then it stays as it was.
+def keep_nearer(network: QuantizedArch, start: Path, iterations: int, before: Quality, after: Quality) -> str:
+    """Take back the fine-tuning of the network itself where it was nearer to its float baseline before.
+
+    Args:
+        network: fine-tuned from the checkpoint ``start``.
+        iterations: of the training.
+        before, after: how near it was, and is.
 
     Returns:
-        A line that says which, and how near both are.
+        A line that says which is kept, and how near both are.
     """
-    compared = evenly_spaced(images, COMPARED)
-    target = outputs(baseline, compared)
-
-    def to_float() -> float:
-        return quality(outputs(network, compared), target, compared).to_float or 0.0
-
-    before = to_float()
-    finetune(network, baseline, start, Path(args.images), args.finetune, args.import_file)
-    after = to_float()
-    if after > before:
-        return [f"fine-tuned: {after:.2f} dB to float, {before:.2f} dB before"]
+    was, has = before.to_float or 0.0, after.to_float or 0.0
+    if has > was:
+        return f"fine-tuned: {has:.2f} dB to float, {was:.2f} dB before"
     network.load_state_dict(read_state(start, None))
-    return [
-        f"fine-tuned for {args.finetune} iterations it is farther from float, {after:.2f} dB, than calibrated, "
-        f"{before:.2f} dB: the calibrated network is kept. More iterations help"
-    ]
+    return (
+        f"fine-tuned for {iterations} iterations it is farther from float, {has:.2f} dB, than calibrated, "
+        f"{was:.2f} dB: the calibrated network is kept. More iterations help"
+    )
 
 
 def _middle(image: torch.Tensor, crop: int) -> torch.Tensor:
@@ -320,9 +320,11 @@ def _save(network: nn.Module, path: Path) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _compared(baseline: nn.Module, network: nn.Module, path: Path, images: Sequence[Pair]) -> Iterator[Row]:
-    """The network in full precision, quantized in PyTorch, and the exported file in every usable runtime."""
-    target = outputs(baseline, images)
+def _compared(network: nn.Module, path: Path, images: Sequence[Pair], target: Sequence[np.ndarray]) -> Iterator[Row]:
+    """The network in full precision, quantized in PyTorch, and the exported file in every usable runtime.
+
+    ``target``: what the first makes of the images.
+    """
     yield "float", quality(target, None, images)
     yield "PyTorch", quality(outputs(network, images), target, images)
     for runtime in usable_runtimes("the comparison")[0]:

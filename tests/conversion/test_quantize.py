@@ -124,12 +124,13 @@ def test_of_calibrated_and_fine_tuned_the_nearer_to_float_is_kept(worse, folder,
     good = {key: value.clone() for key, value in network.state_dict().items()}
     spoiled = {key: value * 0.9 if key.endswith(".weight") else value for key, value in good.items()}
     before, after = (good, spoiled) if worse else (spoiled, good)
-    network.load_state_dict(before)
+    target = outputs(baseline, images)
     torch.save({"params": before}, "net.pth")
-    monkeypatch.setattr(command, "finetune", lambda network, *_: network.load_state_dict(after))
-    (line,) = command.fine_tuned(
-        network, baseline, Path("net.pth"), images, Namespace(images=folder / "lr", finetune=3, import_file=None)
-    )
+    measured = []
+    for state in (before, after):
+        network.load_state_dict(state)
+        measured.append(quality(outputs(network, images), target, images))
+    line = command.keep_nearer(network, Path("net.pth"), 3, *measured)
     assert all(torch.equal(value, good[key]) for key, value in network.state_dict().items())
     assert ("farther from float" in line and "3 iterations" in line) is worse
 
